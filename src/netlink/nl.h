@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Netlink request sockets and dumps on libmnl. A request socket is used by one caller at a time
+ * and blocks only for the kernel's own answer, which comes during the send for everything that is
+ * asked here; a receive time limit of a second guards against surprises.
+ *
+ * Rules: strict checking, extended errors and capped acknowledgements are on (UAPI netlink.h);
+ * messages that do not come from the kernel (port 0) are ignored; a truncated message, an
+ * interrupted dump (NLM_F_DUMP_INTR) or an overrun (ENOBUFS) begins the dump again.
+ */
+#pragma once
+
+#include <libmnl/libmnl.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct nl_sock;
+
+/* bus: NETLINK_ROUTE or NETLINK_NETFILTER. The caller owns *ret. 0 or -errno. */
+int nl_open(int bus, struct nl_sock **ret);
+struct nl_sock *nl_free(struct nl_sock *s); /* NULL is fine; returns NULL */
+void nl_freep(struct nl_sock **s);
+uint32_t nl_port(const struct nl_sock *s);
+
+/* What the kernel said beside the last error number; "" when nothing. Valid until the next call. */
+const char *nl_error_text(const struct nl_sock *s);
+
+/* Sends one message with NLM_F_REQUEST|NLM_F_ACK added and waits for its answer. 0 or -errno. */
+int nl_request(struct nl_sock *s, struct nlmsghdr *nlh);
+
+/*
+ * Dumps: begin (may be NULL) is called before every try and must forget what entry collected;
+ * entry sees each message and may stop with a negative errno. At most 8 tries, then -EINTR.
+ */
+struct nl_dump_ops {
+    void (*begin)(void *user);
+    int (*entry)(const struct nlmsghdr *nlh, void *user);
+};
+int nl_dump(struct nl_sock *s, struct nlmsghdr *request, const struct nl_dump_ops *ops, void *user);

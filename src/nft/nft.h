@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nftables at run time: set elements and one kind of rule (a jump) by libnftnl in one atomic
+ * batch, guarded by the ruleset generation; reading back; and the skeletons, which are text and
+ * are loaded by the nft program, once or after somebody flushed them.
+ * Source: UAPI nf_tables.h. All calls take a NETLINK_NETFILTER nl_sock.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "netlink/nl.h"
+
+/* A set by name. family: NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET. Strings are borrowed. */
+struct nft_set {
+    uint8_t family;
+    const char *table;
+    const char *name;
+};
+
+/*
+ * Key of an element, as the kernel has it: the parts of a concatenation, each padded with zeros to
+ * a multiple of 4 bytes (an interface name is 16). For interval sets of concatenations end is the
+ * upper bound, inclusive, of every part (NFTNL_SET_ELEM_KEY_END).
+ */
+#define NFT_KEY_MAX 64
+struct nft_key {
+    uint8_t len;
+    bool has_end;
+    uint8_t data[NFT_KEY_MAX];
+    uint8_t end[NFT_KEY_MAX];
+};
+
+/* Builders of keys: append one part. -ENOSPC when it does not fit. Interval: lo..hi. */
+int nft_key_add(struct nft_key *k, const void *part, size_t len);
+int nft_key_add_range(struct nft_key *k, const void *lo, const void *hi, size_t len);
+
+int nft_generation(struct nl_sock *s, uint32_t *ret);
+
+/*
+ * A batch is one kernel transaction. guard: the generation the caller's knowledge is of; when the
+ * ruleset changed since, commit gives -ERESTART and nothing happened. Any other failure: nothing
+ * happened either. On success *ret_generation is the generation our own commit made, so that its
+ * notification can be told from a foreign one.
+ */
+struct nft_batch;
+int nft_batch_new(uint32_t guard, struct nft_batch **ret);
+struct nft_batch *nft_batch_free(struct nft_batch *b);
+void nft_batch_freep(struct nft_batch **b);
+size_t nft_batch_count(const struct nft_batch *b); /* operations in it */
+int nft_batch_add_element(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key);
+/* An element of a map: data is the value, padded like a key. */
+int nft_batch_add_mapping(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key,
+                          const void *data, size_t data_len);
+int nft_batch_del_element(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key);
+/* Appends the rule "jump target" to a chain. */
+int nft_batch_add_jump(struct nft_batch *b, uint8_t family, const char *table, const char *chain,
+                       const char *target);
+int nft_batch_commit(struct nft_batch *b, struct nl_sock *s, uint32_t *ret_generation);
+
+/* Elements of a set or map; data of a mapping in data/data_len (0 for a set). -ENOENT: no set. */
+struct nft_element {
+    struct nft_key key;
+    uint8_t data[NFT_KEY_MAX];
+    uint8_t data_len;
+};
+typedef void (*nft_begin_fn)(void *user);
+typedef int (*nft_element_fn)(const struct nft_element *e, void *user);
+int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
+                      nft_element_fn fn, void *user);
+
+/* 1 or 0, or -errno. A missing table or chain is 0. */
+int nft_has_table(struct nl_sock *s, uint8_t family, const char *table);
+int nft_has_set(struct nl_sock *s, const struct nft_set *set);
+int nft_has_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain);
+/* Base chain of that hook (NF_INET_FORWARD, ...)? */
+int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                      uint32_t hook);
+/* Number of rules in chain whose verdict is "jump target". */
+int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                    const char *target);
+
+/*
+ * A number that changes when any rule of the chain, or what the chain itself is (type, hook,
+ * priority, policy), changes; handles, positions and counters do not count. Missing chain: -ENOENT.
+ */
+int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                     uint64_t *ret);
+/* The same for what a set is: key type and length, flags, data type; not its elements. */
+int nft_digest_set(struct nl_sock *s, const struct nft_set *set, uint64_t *ret);
+
+/*
+ * The monitor hears NFT_MSG_NEWGEN only (a socket filter drops the rest in the kernel), so a batch
+ * of ours with 10,000 elements is one short message.
+ */
+struct nft_monitor;
+int nft_monitor_open(struct nft_monitor **ret);
+struct nft_monitor *nft_monitor_free(struct nft_monitor *m);
+int nft_monitor_fd(const struct nft_monitor *m);
+/*
+ * Reads all that is queued. 1: *ret_generation is the newest generation heard; 0: nothing;
+ * -ENOBUFS: heard too much, look again; other -errno.
+ */
+int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation);
+
+/*
+ * Runs "nft -f -" on text: absolute program path, empty environment, no shell, default signals, at
+ * most five seconds (then killed, -ETIMEDOUT). What nft said goes to err, cut and NUL-terminated.
+ * Only for skeletons; it blocks the caller for a few milliseconds. 0, -EBADMSG when nft refused.
+ */
+int nft_load_text(const char *nft_program, const char *text, char *err, size_t err_size);
