@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qubes-routing-manager as a test drives it: in the foreground, in a net qube of the lab.
+
+SLUICE_BUILD names the build directory (default: build beside lab/), SLUICE_WRAP a command to run the program under
+(valgrind), SLUICE_SLOW a factor for waits (sanitizers, valgrind).
+"""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SLOW = float(os.environ.get("SLUICE_SLOW", "1"))
+_KEPT = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "GCOV_PREFIX", "LD_LIBRARY_PATH")
+
+
+def program(path):
+    """A program of the build directory, by its path there ("src/router/qubes-routing-manager")."""
+    return os.path.join(os.path.abspath(os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build"))), path)
+
+
+def available(path):
+    return os.access(program(path), os.X_OK)
+
+
+def environment(**more):
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | more
+
+
+class ReadySocket:
+    """Where a started program says READY=1; keeps everything that was said."""
+
+    def __init__(self, path):
+        self.path, self.messages = path, []
+        if os.path.exists(path):
+            os.unlink(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(path)
+
+    def read(self, timeout=0.0):
+        """Takes what has come within timeout (returns at the first); True if something came."""
+        self._socket.settimeout(timeout)
+        try:
+            while True:
+                # Descriptors for the service manager's store come along and are dropped (closed) here.
+                data, descriptors, _flags, _address = socket.recv_fds(self._socket, 65536, 16)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                self.messages += data.decode(errors="replace").splitlines()
+                self._socket.settimeout(0)
+        except (BlockingIOError, TimeoutError):
+            return bool(self.messages)
+
+    def wait(self, process, timeout, name, log):
+        deadline = time.monotonic() + timeout
+        while "READY=1" not in self.messages:
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode} before it was ready:\n{log()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} was not ready after {timeout} s:\n{log()}")
+            self.read(0.05)
+
+    def close(self):
+        self._socket.close()
+
+
+class Router:
+    """The running program. Text of stderr: .log; state as the program tells it: .status()."""
+
+    def __init__(self, netqube, arguments=(), start=True, **env):
+        self.node = netqube
+        self.arguments, self.env = list(arguments), env
+        folder = netqube.folder
+        self.control = f"{folder}/router.sock"
+        self.service_dir = f"{folder}/service"
+        self._log_path = f"{folder}/router.log"
+        self._ready = ReadySocket(f"{folder}/notify")
+        os.makedirs(self.service_dir, exist_ok=True)
+        open(self._log_path, "w", encoding="utf-8").close()
+        self.process = None
+        if start:
+            self.start()
+
+    def _command(self, *arguments):
+        wrap = shlex.split(os.environ.get("SLUICE_WRAP", "")) if "--status" not in arguments else []
+        return [*wrap, program("src/router/qubes-routing-manager"), *arguments]
+
+    def _environment(self):
+        return environment(QUBESDB_SOCKET=self.node.qubesdb_socket, **self.env)
+
+    def start(self, ready=True, timeout=10.0):
+        """Starts the program; with ready waits until it says so."""
+        self.node.qubesdb_start()
+        self._ready.messages.clear()
+        with open(self._log_path, "a", encoding="utf-8") as log:
+            self.process = self.node.popen(
+                self._command("--control", self.control, "--service-dir", self.service_dir, *self.arguments),
+                env=self._environment() | {"NOTIFY_SOCKET": self._ready.path}, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log)
+        if ready:
+            self._ready.wait(self.process, timeout * SLOW, "qubes-routing-manager", lambda: self.log)
+        return self
+
+    @property
+    def log(self):
+        with open(self._log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    @property
+    def notifications(self):
+        """Lines sent to the service manager since the start (READY=1, STATUS=...)."""
+        self._ready.read()
+        return list(self._ready.messages)
+
+    def status(self):
+        """The program's own account, parsed."""
+        return json.loads(self.node.run(self._command("--status", "--json", "--control", self.control),
+                                        env=self._environment()).stdout)
+
+    def call(self, *arguments, check=True):
+        """The program once more with other arguments (--check, --dry-run, --status) beside the running one."""
+        return self.node.run(self._command("--control", self.control, "--service-dir", self.service_dir, *arguments),
+                             env=self._environment(), check=check)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def _end(self, number, timeout):
+        if self.running():
+            self.process.send_signal(number)
+        return self.process.wait(timeout * SLOW)
+
+    def stop(self, timeout=5.0):
+        """SIGTERM: withdraws everything. Returns the exit status."""
+        return self._end(signal.SIGTERM, timeout)
+
+    def usr1(self, timeout=5.0):
+        """SIGUSR1: ends and leaves everything to the successor, as a restart or upgrade does."""
+        return self._end(signal.SIGUSR1, timeout)
+
+    def kill9(self):
+        return self._end(signal.SIGKILL, 5.0)
+
+    def restart(self):
+        self.usr1()
+        return self.start()
+
+    def hup(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def close(self):
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+        self._ready.close()
