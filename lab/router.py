@@ -85,7 +85,7 @@ class Router:
         if start:
             self.start()
 
-    def _command(self, *arguments):
+    def command(self, *arguments):
         wrap = shlex.split(os.environ.get("SLUICE_WRAP", "")) if "--status" not in arguments else []
         return [*wrap, program("src/router/qubes-routing-manager"), *arguments]
 
@@ -98,7 +98,7 @@ class Router:
         self._ready.messages.clear()
         with open(self._log_path, "a", encoding="utf-8") as log:
             self.process = self.node.popen(
-                self._command("--control", self.control, "--service-dir", self.service_dir, *self.arguments),
+                self.command("--control", self.control, "--service-dir", self.service_dir, *self.arguments),
                 env=self._environment() | {"NOTIFY_SOCKET": self._ready.path}, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log)
         if ready:
@@ -118,12 +118,12 @@ class Router:
 
     def status(self):
         """The program's own account, parsed."""
-        return json.loads(self.node.run(self._command("--status", "--json", "--control", self.control),
+        return json.loads(self.node.run(self.command("--status", "--json", "--control", self.control),
                                         env=self._environment()).stdout)
 
     def call(self, *arguments, check=True):
         """The program once more with other arguments (--check, --dry-run, --status) beside the running one."""
-        return self.node.run(self._command("--control", self.control, "--service-dir", self.service_dir, *arguments),
+        return self.node.run(self.command("--control", self.control, "--service-dir", self.service_dir, *arguments),
                              env=self._environment(), check=check)
 
     def running(self):

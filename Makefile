@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Thin front to Meson and to the tests. `make help` lists the targets.
+
+BUILD   ?= build
+PYTHON  ?= /usr/bin/python3
+SECONDS ?= 60
+TESTS   ?= tests/lab
+
+export PYTHONDONTWRITEBYTECODE = 1
+
+SANDBOX  = $(PYTHON) -m lab.sandbox
+PYTEST   = $(PYTHON) -m pytest -q -p no:cacheprovider
+VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
+# Every C file that is compiled with the project's own flags; generated files are not among them.
+SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
+
+.PHONY: all help deps deps-lint demo lab check bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+help:
+	@echo "make            build"
+	@echo "make demo       show it at work, on a network made for the occasion"
+	@echo "make lab        a shell in that network"
+	@echo "make check      unit tests, fuzz corpus, layering, lab tests (TESTS=tests/lab/test_x.py for some)"
+	@echo "make bench      measure"
+	@echo "make fuzz       fuzz each target for SECONDS=60"
+	@echo "make lint       gcc -fanalyzer, clang-tidy, cppcheck"
+	@echo "make sanitize   all tests under ASan and UBSan"
+	@echo "make valgrind   unit tests and the demo under valgrind"
+	@echo "make deps       install what is missing (Debian 12, as root)"
+	@echo "make install    install (DESTDIR= works)"
+	@echo "make clean      remove the build directories"
+
+%/build.ninja:
+	@meson setup $* $(SETUP) > /dev/null || { meson setup $* $(SETUP); exit 1; }
+
+deps:
+	@lab/deps.sh build lab
+
+deps-lint: deps
+	@lab/deps.sh lint
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@SLUICE_BUILD=$(BUILD) $(PYTHON) -m lab.demo
+
+lab: deps
+	@$(MAKE) --no-print-directory all
+	@SLUICE_BUILD=$(BUILD) $(PYTHON) -m lab shell
+
+check: deps
+	@CC=gcc $(MAKE) --no-print-directory all
+	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --quiet
+	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTEST) $(TESTS)
+
+bench: deps
+	@$(MAKE) --no-print-directory all
+	@SLUICE_BUILD=$(BUILD) $(PYTHON) tests/bench/run.py
+
+# The sanitizers report into the router's log; the lab looks there when a test ends.
+sanitize: export ASAN_OPTIONS = detect_leaks=1:abort_on_error=0
+sanitize: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
+sanitize: deps
+	@CC=gcc $(MAKE) --no-print-directory all BUILD=build-sanitize \
+		SETUP='-Db_sanitize=address,undefined -Db_lundef=false'
+	@meson test -C build-sanitize --no-rebuild --print-errorlogs --quiet
+	@SLUICE_BUILD=build-sanitize SLUICE_SLOW=4 SLUICE_GRACEFUL=1 $(SANDBOX) $(PYTEST) $(TESTS)
+
+valgrind: deps-lint
+	@$(MAKE) --no-print-directory all
+	@meson test -C $(BUILD) --no-rebuild --suite unit --print-errorlogs --quiet --wrap='$(VALGRIND)' \
+		--timeout-multiplier 10
+	@SLUICE_BUILD=$(BUILD) SLUICE_WRAP='$(VALGRIND)' SLUICE_SLOW=10 SLUICE_GRACEFUL=1 $(PYTHON) -m lab.demo
+
+fuzz: deps-lint
+	@CC=clang $(MAKE) --no-print-directory all BUILD=build-fuzz \
+		SETUP='-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false'
+	@set -e; for target in $$(find build-fuzz/tests/fuzz -maxdepth 1 -type f -name 'fuzz-*'); do \
+		name=$${target##*/fuzz-}; mkdir -p build-fuzz/found/$$name; \
+		echo "$$name: $(SECONDS) s"; \
+		$$target -max_total_time=$(SECONDS) -artifact_prefix=build-fuzz/$$name- -print_final_stats=1 \
+			build-fuzz/found/$$name tests/fuzz/corpus/$$name 2> build-fuzz/$$name.log \
+			|| { tail -40 build-fuzz/$$name.log; exit 1; }; \
+		grep -E 'number_of_executed_units|slowest_unit' build-fuzz/$$name.log; \
+	done
+
+lint: analyze tidy cppcheck
+
+analyze: deps-lint
+	@echo "gcc -fanalyzer"
+	@CC=gcc $(MAKE) --no-print-directory all BUILD=build-analyze SETUP='-Dtests=disabled -Dc_args=-fanalyzer'
+
+# clang-tidy reads clang's own command lines: gcc's hold options it does not know.
+tidy: deps-lint
+	@echo "clang-tidy"
+	@CC=clang $(MAKE) --no-print-directory build-clang/build.ninja BUILD=build-clang
+	@printf '%s\n' $(SOURCES) | xargs -P 2 -n 4 clang-tidy -p build-clang --quiet --warnings-as-errors='*' \
+		2> build-clang/tidy.log || { grep -v 'warnings generated' build-clang/tidy.log; exit 1; }
+
+cppcheck: deps-lint
+	@echo "cppcheck"
+	@mkdir -p build-cppcheck
+	@cppcheck --quiet -j 2 --std=c11 --library=posix,gnu --enable=warning,performance,portability --error-exitcode=1 \
+		--inline-suppr --suppressions-list=tests/lint/cppcheck-suppressions.txt \
+		--cppcheck-build-dir=build-cppcheck -D_GNU_SOURCE -DSLUICE_VERSION='""' -I src src
+
+install: all
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	@rm -rf build build-analyze build-clang build-cppcheck build-fuzz build-sanitize
