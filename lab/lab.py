@@ -390,8 +390,12 @@ class Lab:
 
     def close(self):
         for node in reversed(list(self.nodes.values())):
-            node.close()
-        self.nodes.clear()
+            self.nodes.pop(node.name)
+            try:
+                node.close()
+            except AssertionError:  # of a router: told when everything else is closed
+                self.close()
+                raise
         if hasattr(self, "switch"):
             self.switch.close()
             del self.switch

@@ -342,7 +342,14 @@ class Node:
     # -- end ------------------------------------------------------------------------------------------------------
 
     def close(self):
-        for closer in reversed(self._closers):
+        try:
+            while self._closers:
+                self._closers.pop().close()
+        finally:
+            self._end()
+
+    def _end(self):
+        for closer in self._closers:
             closer.close()
         for process in self._processes:
             if process.poll() is None:

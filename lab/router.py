@@ -2,11 +2,13 @@
 """qubes-routing-manager as a test drives it: in the foreground, in a net qube of the lab.
 
 SLUICE_BUILD names the build directory (default: build beside lab/), SLUICE_WRAP a command to run the program under
-(valgrind), SLUICE_SLOW a factor for waits (sanitizers, valgrind).
+(valgrind), SLUICE_SLOW a factor for waits (sanitizers, valgrind); SLUICE_GRACEFUL=1 ends it by SIGTERM, so that leaks
+are reported.
 """
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -14,8 +16,10 @@ import subprocess
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GRACEFUL = os.environ.get("SLUICE_GRACEFUL") == "1"
 SLOW = float(os.environ.get("SLUICE_SLOW", "1"))
 _KEPT = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "GCOV_PREFIX", "LD_LIBRARY_PATH")
+_REPORT = re.compile(r"ERROR: \w+Sanitizer.*|runtime error: .*|Invalid (read|write) of size.*|definitely lost: [1-9].*")
 
 
 def program(path):
@@ -153,7 +157,14 @@ class Router:
         self.process.send_signal(signal.SIGHUP)
 
     def close(self):
+        """End of the test. What a sanitizer wrote into the log is a failure of the test that ran the program."""
         if self.running():
-            self.process.kill()
-            self.process.wait()
+            if GRACEFUL:  # leaks are looked for at a normal end only
+                self.stop(10.0)
+            else:
+                self.process.kill()
+                self.process.wait()
         self._ready.close()
+        found = _REPORT.search(self.log)
+        if found:
+            raise AssertionError(f"qubes-routing-manager: {found[0]}\n{self.log}")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -269,7 +270,6 @@ def test_machines_can_come_later(basic):
 
 
 def test_capture_has_kernel_times_and_filter(basic):
-    import time
     with basic["lan1"].sniff("eth0", "icmp[0] == 8") as taken:
         start = time.time()
         assert basic["web"].ping(LAN1)
@@ -307,9 +307,14 @@ def _processes(word):
     return found
 
 
+def _mounts():
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        return file.read()
+
+
 @pytest.mark.parametrize("number", (signal.SIGKILL, signal.SIGTERM))
 def test_nothing_is_left_over(wait_until, number):
-    namespaces, before = set(os.listdir("/run/netns")), os.listdir("/run")
+    namespaces, before, mounts = set(os.listdir("/run/netns")), os.listdir("/run"), _mounts()
     with _sandbox(_HOLD) as process:
         assert process.stdout.readline() == b"ready\n"
         assert _processes(b"1234")
@@ -317,8 +322,7 @@ def test_nothing_is_left_over(wait_until, number):
         process.send_signal(number)
         process.wait(5)
     wait_until(lambda: not _processes(b"1234"), what="every process of the sandbox gone")
-    with open("/proc/self/mounts", encoding="ascii") as file:
-        assert not [line for line in file if "netns" in line and line.split()[1].rsplit("/", 1)[1] not in namespaces]
+    assert _mounts() == mounts
     assert set(os.listdir("/run/netns")) == namespaces and os.listdir("/run") == before
 
 
