@@ -28,12 +28,31 @@ const char *nl_error_text(const struct nl_sock *s);
 /* Sends one message with NLM_F_REQUEST|NLM_F_ACK added and waits for its answer. 0 or -errno. */
 int nl_request(struct nl_sock *s, struct nlmsghdr *nlh);
 
+/* Takes one answer that is not an acknowledgement; a negative result becomes the call's. */
+typedef int (*nl_entry_fn)(const struct nlmsghdr *nlh, void *user);
+
+/* The same for a question: entry sees what the kernel answers. */
+int nl_query(struct nl_sock *s, struct nlmsghdr *nlh, nl_entry_fn entry, void *user);
+
+/*
+ * Sends several messages at once (an nfnetlink batch) and reads every answer: the first error is
+ * the result. One message carries NLM_F_ACK: the last whose success matters. Sequence numbers are
+ * written here. entry may be NULL.
+ */
+int nl_batch(struct nl_sock *s, void *messages, size_t len, nl_entry_fn entry, void *user);
+
 /*
  * Dumps: begin (may be NULL) is called before every try and must forget what entry collected;
  * entry sees each message and may stop with a negative errno. At most 8 tries, then -EINTR.
  */
 struct nl_dump_ops {
     void (*begin)(void *user);
-    int (*entry)(const struct nlmsghdr *nlh, void *user);
+    nl_entry_fn entry;
 };
 int nl_dump(struct nl_sock *s, struct nlmsghdr *request, const struct nl_dump_ops *ops, void *user);
+
+/*
+ * Pure: what an NLMSG_ERROR or NLMSG_DONE message says. *ret_error is 0 or -errno; text gets the kernel's words,
+ * fit for a log, or "". -EBADMSG.
+ */
+int nl_error_parse(const struct nlmsghdr *nlh, int *ret_error, char *text, size_t size);

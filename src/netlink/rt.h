@@ -26,11 +26,14 @@ struct rt_link {
 
 struct rt_addr {
     uint32_t index;
-    struct prefix prefix; /* the interface's own address and its subnet's length */
+    struct prefix prefix; /* own address and its subnet's length; full length with a peer */
     bool gone;
 };
 
-/* One next hop of one unicast route of table main; a multipath route gives several. */
+/*
+ * One next hop of one unicast route of table main; a multipath route gives several. Routes that
+ * hold for some sources only, cached ones, and next hops without a device are left out.
+ */
 struct rt_route {
     struct prefix dst; /* len 0: default */
     struct addr gateway; /* family 0: none */
@@ -39,7 +42,10 @@ struct rt_route {
     bool gone;
 };
 
-/* 0: filled; 1: well-formed but none of our business (other table, other type); -EBADMSG. */
+/*
+ * 0: filled; 1: well-formed but none of our business (other table, type or family, a bridge's or
+ * IPv6's own notice about a link); -EBADMSG.
+ */
 int rt_link_parse(const struct nlmsghdr *nlh, struct rt_link *ret);
 int rt_addr_parse(const struct nlmsghdr *nlh, struct rt_addr *ret);
 /* Calls fn for each next hop; its negative result ends the parse and is returned. */
@@ -61,7 +67,7 @@ int rt_dump_routes(struct nl_sock *s, rt_begin_fn begin, rt_route_fn fn, void *u
 struct rt_proxy {
     uint32_t index;
     struct addr addr;
-    uint8_t protocol; /* RTPROT_* of who made it; kernel >= 5.? keeps NDA_PROTOCOL, else 0 */
+    uint8_t protocol; /* RTPROT_* of who made it; NDA_PROTOCOL is kept since kernel 5.0, else 0 */
 };
 typedef int (*rt_proxy_fn)(const struct rt_proxy *proxy, void *user);
 int rt_proxy_parse(const struct nlmsghdr *nlh, struct rt_proxy *ret);
