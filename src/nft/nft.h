@@ -23,12 +23,13 @@ struct nft_set {
 /*
  * Key of an element, as the kernel has it: the parts of a concatenation, each padded with zeros to
  * a multiple of 4 bytes (an interface name is 16). For interval sets of concatenations end is the
- * upper bound, inclusive, of every part (NFTNL_SET_ELEM_KEY_END).
+ * upper bound, inclusive, of every part (NFTNL_SET_ELEM_KEY_END); without it end is all zeros.
+ * Plain (not concatenated) interval sets are not served: the kernel has them in another form.
  */
 #define NFT_KEY_MAX 64
 struct nft_key {
-    uint8_t len;
-    bool has_end;
+    uint8_t len;  /* begin with an all-zero key */
+    bool has_end; /* some part is a range */
     uint8_t data[NFT_KEY_MAX];
     uint8_t end[NFT_KEY_MAX];
 };
@@ -37,13 +38,16 @@ struct nft_key {
 int nft_key_add(struct nft_key *k, const void *part, size_t len);
 int nft_key_add_range(struct nft_key *k, const void *lo, const void *hi, size_t len);
 
+/* The ruleset's generation, never 0. */
 int nft_generation(struct nl_sock *s, uint32_t *ret);
 
 /*
  * A batch is one kernel transaction. guard: the generation the caller's knowledge is of; when the
  * ruleset changed since, commit gives -ERESTART and nothing happened. Any other failure: nothing
- * happened either. On success *ret_generation is the generation our own commit made, so that its
- * notification can be told from a foreign one.
+ * happened either. On success *ret_generation is the generation our own commit made, as the kernel
+ * told us, so that its notification can be told from a foreign one; it is guard when nothing had
+ * to be changed (adding what is there is success; deleting what is not there is -ENOENT).
+ * A batch is committed once; after -ERESTART begin a new one. guard 0 is -EINVAL.
  */
 struct nft_batch;
 int nft_batch_new(uint32_t guard, struct nft_batch **ret);
@@ -71,20 +75,22 @@ typedef int (*nft_element_fn)(const struct nft_element *e, void *user);
 int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
                       nft_element_fn fn, void *user);
 
-/* 1 or 0, or -errno. A missing table or chain is 0. */
+/* 1 or 0, or -errno. What is missing is 0. */
 int nft_has_table(struct nl_sock *s, uint8_t family, const char *table);
 int nft_has_set(struct nl_sock *s, const struct nft_set *set);
 int nft_has_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain);
 /* Base chain of that hook (NF_INET_FORWARD, ...)? */
 int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                       uint32_t hook);
-/* Number of rules in chain whose verdict is "jump target". */
+/* Number of rules in chain that are "jump target" without a condition; a counter does not matter. */
 int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                     const char *target);
 
 /*
- * A number that changes when any rule of the chain, or what the chain itself is (type, hook,
- * priority, policy), changes; handles, positions and counters do not count. Missing chain: -ENOENT.
+ * Digests tell whether a chain or set is what it was; they are for comparing within one run of a
+ * program only. A number that changes when any rule of the chain, or what the chain itself is (type, hook,
+ * priority, policy), changes; handles, positions, counters and comments do not count. Sets without
+ * a name count by what is in them, named ones by name. Missing chain: -ENOENT.
  */
 int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                      uint64_t *ret);
@@ -106,7 +112,7 @@ int nft_monitor_fd(const struct nft_monitor *m);
 int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation);
 
 /*
- * Runs "nft -f -" on text: absolute program path, empty environment, no shell, default signals, at
+ * Runs "PROGRAM -f -" on text: absolute program path, empty environment, no shell, default signals, at
  * most five seconds (then killed, -ETIMEDOUT). What nft said goes to err, cut and NUL-terminated.
  * Only for skeletons; it blocks the caller for a few milliseconds. 0, -EBADMSG when nft refused.
  */

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+
+#include "nft/message.h"
+#include "nft/nft.h"
+
+static int generation_entry(const struct nlmsghdr *nlh, void *user)
+{
+    uint32_t *generation = user;
+
+    return nft_generation_parse(nlh, generation);
+}
+
+int nft_generation(struct nl_sock *s, uint32_t *ret)
+{
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETGEN, NFPROTO_UNSPEC);
+    uint32_t generation = 0;
+    int r;
+
+    r = nl_query(s, nlh, generation_entry, &generation);
+    if (r < 0)
+        return r;
+    if (generation == 0)
+        return -EBADMSG;
+    *ret = generation;
+    return 0;
+}
+
+static int query_exists(struct nl_sock *s, struct nlmsghdr *nlh)
+{
+    int r = nl_request(s, nlh);
+
+    if (r == -ENOENT)
+        return 0;
+    return r < 0 ? r : 1;
+}
+
+int nft_has_table(struct nl_sock *s, uint8_t family, const char *table)
+{
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETTABLE, family);
+    int r = nft_request_put_names(nlh, NFTA_TABLE_NAME, table, 0, NULL);
+
+    return r < 0 ? r : query_exists(s, nlh);
+}
+
+int nft_has_set(struct nl_sock *s, const struct nft_set *set)
+{
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETSET, set->family);
+    int r = nft_request_put_names(nlh, NFTA_SET_TABLE, set->table, NFTA_SET_NAME, set->name);
+
+    return r < 0 ? r : query_exists(s, nlh);
+}
+
+int nft_has_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain)
+{
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETCHAIN, family);
+    int r = nft_request_put_names(nlh, NFTA_CHAIN_TABLE, table, NFTA_CHAIN_NAME, chain);
+
+    return r < 0 ? r : query_exists(s, nlh);
+}
+
+static int hook_entry(const struct nlmsghdr *nlh, void *user)
+{
+    struct nft_chain_facts facts;
+    int64_t *hook = user;
+    int r;
+
+    r = nft_chain_parse(nlh, &facts);
+    if (r < 0)
+        return r;
+    *hook = facts.hook_number;
+    return 0;
+}
+
+int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                      uint32_t hook)
+{
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETCHAIN, family);
+    int64_t found = -1;
+    int r;
+
+    r = nft_request_put_names(nlh, NFTA_CHAIN_TABLE, table, NFTA_CHAIN_NAME, chain);
+    if (r < 0)
+        return r;
+    r = nl_query(s, nlh, hook_entry, &found);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return found == (int64_t)hook ? 1 : 0;
+}
+
+struct elements_user {
+    nft_begin_fn begin;
+    nft_element_fn fn;
+    void *user;
+};
+
+static void elements_begin(void *user)
+{
+    const struct elements_user *u = user;
+
+    if (u->begin != NULL)
+        u->begin(u->user);
+}
+
+static int elements_entry(const struct nlmsghdr *nlh, void *user)
+{
+    const struct elements_user *u = user;
+
+    return nft_elements_parse(nlh, u->fn, u->user);
+}
+
+int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
+                      nft_element_fn fn, void *user)
+{
+    static const struct nl_dump_ops ops = {.begin = elements_begin, .entry = elements_entry};
+    struct elements_user u = {.begin = begin, .fn = fn, .user = user};
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETSETELEM, set->family);
+    int r;
+
+    r = nft_request_put_names(nlh, NFTA_SET_ELEM_LIST_TABLE, set->table, NFTA_SET_ELEM_LIST_SET,
+                              set->name);
+    return r < 0 ? r : nl_dump(s, nlh, &ops, &u);
+}
+
+struct jumps {
+    const char *target;
+    int count;
+    bool found, conditional; /* the present rule */
+};
+
+static void jumps_begin(void *user)
+{
+    struct jumps *j = user;
+
+    j->count = 0;
+}
+
+static int jumps_expression(const struct nft_expression *e, void *user)
+{
+    struct jumps *j = user;
+
+    if (nft_expression_is_jump(e, j->target))
+        j->found = true;
+    else if (!attr_is_name(e->name, "counter"))
+        j->conditional = true;
+    return 0;
+}
+
+static int jumps_entry(const struct nlmsghdr *nlh, void *user)
+{
+    struct jumps *j = user;
+    int r;
+
+    j->found = j->conditional = false;
+    r = nft_rule_parse(nlh, jumps_expression, j);
+    if (r < 0)
+        return r;
+    if (j->found && !j->conditional)
+        j->count++;
+    return 0;
+}
+
+int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                    const char *target)
+{
+    static const struct nl_dump_ops ops = {.begin = jumps_begin, .entry = jumps_entry};
+    struct jumps j = {.target = target};
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETRULE, family);
+    int r;
+
+    r = nft_request_put_names(nlh, NFTA_RULE_TABLE, table, NFTA_RULE_CHAIN, chain);
+    if (r < 0)
+        return r;
+    r = nl_dump(s, nlh, &ops, &j);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return j.count;
+}
