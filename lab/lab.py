@@ -93,6 +93,9 @@ class QubeNode(Node):
             self.batch(f"link set emu0 group {platform.UPLINK_GROUP} up\n")
             if online:
                 self.stub_online()
+        if online:
+            self.netvm.wait_running(self.vif)
+            self.wait_running("eth0")
         return self
 
     def online(self):
@@ -154,7 +157,7 @@ class NetQubeNode(QubeNode):
         os.makedirs(self.folder)
         self.uplinks = {link.iface: link for link in spec.uplinks}
         self.routes = list(spec.routes)
-        self.vifs, self.firewall_chains = {}, set()
+        self.vifs, self.firewall_chains, self._unplugged = {}, set(), set()
         self.qubesdb_socket = f"{self.folder}/qubesdb.sock"
         self._qubesdb, self._qdb = None, None
         for name in ("all", "default"):
@@ -255,6 +258,8 @@ class NetQubeNode(QubeNode):
             if route.dev == iface or route.dev is None and any(ipaddress.ip_address(route.via) in net for net in nets):
                 text += _route_line(route)
         self.batch(text)
+        if iface not in self._unplugged:
+            self.wait_running(iface)
 
     def uplink_down(self, iface):
         self.batch(f"link set {iface} down\n")
@@ -265,6 +270,7 @@ class NetQubeNode(QubeNode):
     def carrier(self, iface, on):
         """Cable pulled or put back: the other end goes down or up, nobody reconfigures anything."""
         self.lab.switch.batch(f"link set {self.lab.ports[self.name, iface]} {'up' if on else 'down'}\n")
+        (self._unplugged.discard if on else self._unplugged.add)(iface)
 
     def rename_uplink(self, iface, new):
         """As udev does it, with the interface down meanwhile; addresses and routes come back."""
@@ -336,6 +342,13 @@ class Lab:
         self._wire(wires)
         for spec in machines:
             self._begin(spec)
+        for name in self.nodes:
+            self._wait_running(name)
+
+    def _wait_running(self, name):
+        ports = {iface: port for (owner, iface), port in self.ports.items() if owner == name}
+        self.switch.wait_running(*ports.values())
+        self[name].wait_running(*ports)
 
     def _register(self, spec):
         self.specs[spec.name] = spec
@@ -386,6 +399,7 @@ class Lab:
             for address in spec.addresses:
                 platform.firewall_apply(netvm, address, spec.rules)
         self._begin(spec)
+        self._wait_running(spec.name)
         return node
 
     def close(self):

@@ -6,9 +6,11 @@ Commands and sockets work in the namespace, files are the sandbox's. Nothing her
 
 import contextlib
 import ctypes
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -16,6 +18,7 @@ import time
 from lab import capture
 
 _CLONE_NEWNET = 0x40000000
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -334,6 +337,16 @@ class Node:
                 words = line.split()
                 entries.add((words[0], words[words.index("dev") + 1]))
         return entries
+
+    def wait_running(self, *ifaces):
+        """Until the kernel really sends by these interfaces: shortly after `up` it still drops everything."""
+        def running(sock, iface):
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16s24x", iface.encode()))
+            return struct.unpack_from("16xH", answer)[0] & _IFF_RUNNING
+
+        with self.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for iface in ifaces:
+                wait_until(lambda name=iface: running(sock, name), 5.0, f"{self.name} {iface} running", 0.001)
 
     def neighbour_forget(self, addr, iface="eth0"):
         """Drops addr from the ARP or NDP cache."""

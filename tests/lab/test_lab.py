@@ -317,11 +317,12 @@ def test_nothing_is_left_over(wait_until, number):
     namespaces, before, mounts = set(os.listdir("/run/netns")), os.listdir("/run"), _mounts()
     with _sandbox(_HOLD) as process:
         assert process.stdout.readline() == b"ready\n"
-        assert _processes(b"1234")
+        wait_until(lambda: _processes(b"1234"), what="its process")
         assert set(os.listdir("/run/netns")) == namespaces
         process.send_signal(number)
         process.wait(5)
-    wait_until(lambda: not _processes(b"1234"), what="every process of the sandbox gone")
+        # Standard input is still open: the sandbox does not end by itself.
+        wait_until(lambda: not _processes(b"1234"), what="every process of the sandbox gone")
     assert _mounts() == mounts
     assert set(os.listdir("/run/netns")) == namespaces and os.listdir("/run") == before
 
