@@ -169,6 +169,8 @@ struct set_name {
 };
 
 struct digest {
+    uint8_t family;
+    const char *table, *name; /* the chain's */
     uint64_t chain, h;
     struct set_name *names; /* owned; nameless sets in the order of their rules */
     size_t count, room;
@@ -272,35 +274,45 @@ static int digest_nameless_set(struct nl_sock *s, const struct nft_set *set, str
     return 0;
 }
 
-int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
-                     uint64_t *ret)
+static int digest_read(struct nl_sock *s, void *user)
 {
     static const struct nl_dump_ops ops = {.begin = digest_rules_begin,
                                            .entry = digest_rules_entry};
-    _cleanup_(digest_done) struct digest d = {.chain = DIGEST_START};
+    struct digest *d = user;
     struct nft_request q;
-    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETCHAIN, family);
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETCHAIN, d->family);
     int r;
 
-    r = nft_request_put_names(nlh, NFTA_CHAIN_TABLE, table, NFTA_CHAIN_NAME, chain);
+    d->chain = DIGEST_START;
+    r = nft_request_put_names(nlh, NFTA_CHAIN_TABLE, d->table, NFTA_CHAIN_NAME, d->name);
     if (r < 0)
         return r;
-    r = nl_query(s, nlh, digest_chain_entry, &d);
+    r = nl_query(s, nlh, digest_chain_entry, d);
     if (r < 0)
         return r;
 
-    nlh = nft_request_init(&q, NFT_MSG_GETRULE, family);
-    (void)nft_request_put_names(nlh, NFTA_RULE_TABLE, table, NFTA_RULE_CHAIN, chain); /* as above */
-    r = nl_dump(s, nlh, &ops, &d);
+    nlh = nft_request_init(&q, NFT_MSG_GETRULE, d->family);
+    r = nft_request_put_names(nlh, NFTA_RULE_TABLE, d->table, NFTA_RULE_CHAIN, d->name);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < d.count; i++) {
-        const struct nft_set set = {.family = family, .table = table, .name = d.names[i].text};
+    r = nl_dump(s, nlh, &ops, d);
+    for (size_t i = 0; r == 0 && i < d->count; i++) {
+        const struct nft_set set = {
+            .family = d->family, .table = d->table, .name = d->names[i].text};
 
-        r = digest_nameless_set(s, &set, &d);
-        if (r < 0)
-            return r == -ENOENT ? -EINTR : r; /* the rule went away meanwhile, not the chain */
+        r = digest_nameless_set(s, &set, d);
     }
+    return r;
+}
+
+int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                     uint64_t *ret)
+{
+    _cleanup_(digest_done) struct digest d = {.family = family, .table = table, .name = chain};
+    int r = nft_read_whole(s, digest_read, &d);
+
+    if (r < 0)
+        return r;
     *ret = d.h;
     return 0;
 }

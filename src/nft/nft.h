@@ -64,7 +64,11 @@ int nft_batch_add_jump(struct nft_batch *b, uint8_t family, const char *table, c
                        const char *target);
 int nft_batch_commit(struct nft_batch *b, struct nl_sock *s, uint32_t *ret_generation);
 
-/* Elements of a set or map; data of a mapping in data/data_len (0 for a set). -ENOENT: no set. */
+/*
+ * Elements of a set or map; data of a mapping in data/data_len (0 for a set). They are those of
+ * one moment: begin is called, and the dump begins again, when a transaction came between.
+ * -ENOENT: no set; -EINTR: no quiet moment found.
+ */
 struct nft_element {
     struct nft_key key;
     uint8_t data[NFT_KEY_MAX];

@@ -6,6 +6,8 @@
 #include "nft/message.h"
 #include "nft/nft.h"
 
+#define READ_TRIES 8
+
 static int generation_entry(const struct nlmsghdr *nlh, void *user)
 {
     uint32_t *generation = user;
@@ -95,7 +97,25 @@ int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, cons
     return found == (int64_t)hook ? 1 : 0;
 }
 
+int nft_read_whole(struct nl_sock *s, nft_read_fn fn, void *user)
+{
+    uint32_t before, after;
+    int r;
+
+    r = nft_generation(s, &before);
+    for (unsigned i = 0; r == 0 && i < READ_TRIES; i++) {
+        int result = fn(s, user);
+
+        r = nft_generation(s, &after);
+        if (r == 0 && after == before)
+            return result;
+        before = after;
+    }
+    return r < 0 ? r : -EINTR;
+}
+
 struct elements_user {
+    const struct nft_set *set;
     nft_begin_fn begin;
     nft_element_fn fn;
     void *user;
@@ -116,18 +136,25 @@ static int elements_entry(const struct nlmsghdr *nlh, void *user)
     return nft_elements_parse(nlh, u->fn, u->user);
 }
 
-int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
-                      nft_element_fn fn, void *user)
+static int elements_dump(struct nl_sock *s, void *user)
 {
     static const struct nl_dump_ops ops = {.begin = elements_begin, .entry = elements_entry};
-    struct elements_user u = {.begin = begin, .fn = fn, .user = user};
+    const struct nft_set *set = ((const struct elements_user *)user)->set;
     struct nft_request q;
     struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETSETELEM, set->family);
     int r;
 
     r = nft_request_put_names(nlh, NFTA_SET_ELEM_LIST_TABLE, set->table, NFTA_SET_ELEM_LIST_SET,
                               set->name);
-    return r < 0 ? r : nl_dump(s, nlh, &ops, &u);
+    return r < 0 ? r : nl_dump(s, nlh, &ops, user);
+}
+
+int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
+                      nft_element_fn fn, void *user)
+{
+    struct elements_user u = {.set = set, .begin = begin, .fn = fn, .user = user};
+
+    return nft_read_whole(s, elements_dump, &u);
 }
 
 struct jumps {

@@ -356,6 +356,28 @@ static void test_monitor_overrun(void **state)
     assert_null(rt_monitor_free(m));
 }
 
+/* Any process with the right can write to a netlink port; only the kernel is heard. */
+static void test_monitor_stranger(void **state)
+{
+    struct ifinfomsg ifi = {.ifi_index = 1};
+    _Alignas(struct nlmsghdr) uint8_t bytes[64];
+    struct nlmsghdr *nlh = mnl_nlmsg_put_header(bytes);
+    struct sockaddr_nl to;
+    socklen_t len = sizeof(to);
+    struct rt_monitor *m = NULL;
+    _cleanup_(closep) int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+    (void)state;
+    assert_int_equal(rt_monitor_open(&m), 0);
+    assert_int_equal(getsockname(rt_monitor_fd(m), (struct sockaddr *)&to, &len), 0);
+    nlh->nlmsg_type = RTM_DELLINK;
+    memcpy(mnl_nlmsg_put_extra_header(nlh, sizeof(ifi)), &ifi, sizeof(ifi));
+    assert_int_equal(sendto(fd, bytes, nlh->nlmsg_len, 0, (struct sockaddr *)&to, sizeof(to)),
+                     nlh->nlmsg_len);
+    assert_int_equal(rt_monitor_read(m), 0);
+    assert_null(rt_monitor_free(m));
+}
+
 static int take_nothing(const struct nlmsghdr *nlh, void *user)
 {
     (void)nlh;
@@ -392,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_monitor),
         cmocka_unit_test(test_monitor_overrun),
+        cmocka_unit_test(test_monitor_stranger),
         cmocka_unit_test(test_error_text),
     };
     int r;

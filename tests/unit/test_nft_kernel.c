@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "nft/nft.h"
@@ -426,6 +427,88 @@ static void test_many(void **state)
     free(e);
 }
 
+/* In a process of its own: the one mark for the other, again and again, each time at once. */
+static int swap_marks(const struct nft_key *marks, unsigned turns)
+{
+    _cleanup_(nl_freep) struct nl_sock *own = NULL;
+
+    if (nl_open(NETLINK_NETFILTER, &own) < 0)
+        return 1;
+    for (unsigned i = 0; i < turns; i++) {
+        _cleanup_(nft_batch_freep) struct nft_batch *b = NULL;
+        uint32_t g;
+
+        if (nft_generation(own, &g) < 0 || nft_batch_new(g, &b) < 0 ||
+            nft_batch_del_element(b, &set_allowed, &marks[i % 2]) < 0 ||
+            nft_batch_add_element(b, &set_allowed, &marks[1 - i % 2]) < 0 ||
+            nft_batch_commit(b, own, &g) < 0)
+            return 1;
+        (void)usleep(4000); /* pace of the changes, nobody waits for it */
+    }
+    return 0;
+}
+
+struct marks {
+    const struct nft_key *keys;
+    unsigned count, marks, begins;
+};
+
+static void marks_begin(void *user)
+{
+    struct marks *m = user;
+
+    m->count = m->marks = 0;
+    m->begins++;
+}
+
+static int marks_take(const struct nft_element *e, void *user)
+{
+    struct marks *m = user;
+
+    m->count++;
+    if (same_key(&e->key, &m->keys[0]) || same_key(&e->key, &m->keys[1]))
+        m->marks++;
+    return 0;
+}
+
+/* A dump shows one state of the set, however it changes meanwhile, or says that it could not. */
+static void test_dump_is_one_state(void **state)
+{
+    const struct nft_key keys[2] = {key_allowed("mark0", 1), key_allowed("mark1", 1)};
+    unsigned whole = 0, begins = 0;
+    struct nft_batch *b = batch();
+    int status = -1;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(nft_batch_add_element(b, &set_allowed, &keys[0]), 0);
+    for (uint32_t i = 0; i < 3000; i++) {
+        const struct nft_key k = key_allowed("vif3.0", i);
+
+        assert_int_equal(nft_batch_add_element(b, &set_allowed, &k), 0);
+    }
+    commit(b);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(swap_marks(keys, 300));
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        struct marks m = {.keys = keys};
+        int r = nft_dump_elements(sock, &set_allowed, marks_begin, marks_take, &m);
+
+        begins += m.begins;
+        if (r == -EINTR)
+            continue;
+        assert_int_equal(r, 0);
+        assert_int_equal(m.count, 3001);
+        assert_int_equal(m.marks, 1);
+        whole++;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    print_message("%u whole dumps of %u begun\n", whole, begins);
+    assert_true(whole > 0 && begins > whole); /* else nothing was tested */
+}
+
 static int monitor_wait(struct nft_monitor *m, uint32_t *g)
 {
     struct pollfd p = {.fd = nft_monitor_fd(m), .events = POLLIN};
@@ -637,6 +720,7 @@ int main(void)
         cmocka_unit_test_setup(test_guard, setup),
         cmocka_unit_test_setup(test_no_change_no_generation, setup),
         cmocka_unit_test_setup(test_many, setup),
+        cmocka_unit_test_setup(test_dump_is_one_state, setup),
         cmocka_unit_test_setup(test_monitor, setup),
         cmocka_unit_test_setup(test_jumps, setup),
         cmocka_unit_test_setup(test_digest_stays, setup),
