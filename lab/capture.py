@@ -26,8 +26,9 @@ class Packet:
     @property
     def scapy(self):
         if self._parsed is None:
-            from scapy.layers import inet, inet6, l2  # slow to import: only for those who ask
-            del inet, inet6
+            from scapy.layers import l2  # slow to import: only for those who ask
+            import scapy.layers.inet  # noqa: F401, these two make l2 see more than frames
+            import scapy.layers.inet6  # noqa: F401
             self._parsed = l2.Ether(self.data)
         return self._parsed
 

@@ -195,7 +195,8 @@ class Demo:
 
     def run(self):
         self.router = self.netqube.router()
-        for step in (self.before, self.expose, self.other_qubes, self.not_exposed, self.ipv6, self.narrow, self.withdraw):
+        for step in (self.before, self.expose, self.other_qubes, self.not_exposed, self.ipv6, self.narrow,
+                     self.withdraw):
             step()
         for server in (*self.servers.values(), self.admin_page):
             server.ended.set()
@@ -212,7 +213,7 @@ def main():
         sys.exit(f"{program(ROUTER)} is not there: build it first (make)")
     started = time.monotonic()
     with Lab(topologies.BASIC) as lab:
-        print("A net qube, three qubes behind it and a LAN: network namespaces of this kernel, with Qubes' own rules.\n")
+        print("A net qube, three qubes behind it, a LAN: namespaces of this kernel, with Qubes' own rules.\n")
         print(drawing.draw(lab.topology))
         demo = Demo(lab)
         try:

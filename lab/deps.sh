@@ -12,6 +12,7 @@ if ! command -v dpkg-query > /dev/null; then
         command -v "$tool" > /dev/null || missing="$missing $tool"
     done
     [ -z "$missing" ] && exit 0
+    # shellcheck disable=SC2086  # a list of words
     echo "Missing:$missing. This is not Debian: install them and what these Debian packages hold:" $packages >&2
     exit 1
 fi
@@ -27,4 +28,5 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086  # a list of words
 apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing

@@ -8,7 +8,8 @@ WIDTH = 100
 
 def _box(lines):
     inner = max(len(line) for line in lines)
-    return ["┌" + "─" * (inner + 2) + "┐", *(f"│ {line.ljust(inner)} │" for line in lines), "└" + "─" * (inner + 2) + "┘"]
+    bar = "─" * (inner + 2)
+    return [f"┌{bar}┐", *(f"│ {line.ljust(inner)} │" for line in lines), f"└{bar}┘"]
 
 
 def _beside(boxes, gap=2):

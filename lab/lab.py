@@ -77,8 +77,8 @@ class QubeNode(Node):
                          f"netns {os.path.basename(self.path)} address {self.spec.mac}\n")
 
     def start(self, domid=None, online=True):
-        """Starts the qube (with another domain id if given): vif, the platform's script, its own interface. online False
-        leaves the vif as the hypervisor made it."""
+        """Starts the qube (with another domain id if given): vif, the platform's script, its own interface. online
+        False leaves the vif as the hypervisor made it."""
         if domid is not None:
             self.domid = domid
         self.netvm = self.lab[self.lab.netvm_of[self.name]]
@@ -205,7 +205,8 @@ class NetQubeNode(QubeNode):
         self._qdb = None
 
     def _platform_keys(self):
-        pairs = [("/name", self.name), ("/type", "AppVM"), ("/qubes-vm-type", "ProxyVM" if self.uplinks == {} else "NetVM"),
+        pairs = [("/name", self.name), ("/type", "AppVM"),
+                 ("/qubes-vm-type", "NetVM" if self.uplinks else "ProxyVM"),
                  ("/qubes-netvm-network", self.spec.ip), ("/qubes-netvm-gateway", self.spec.ip),
                  ("/qubes-netvm-netmask", "255.255.255.255"),
                  ("/qubes-netvm-primary-dns", platform.VIRTUAL_DNS[0]),

@@ -16,7 +16,10 @@ BACKEND_MAC = "fe:ff:ff:ff:ff:ff"
 VIRTUAL_DNS = ("10.139.1.1", "10.139.1.2")
 MAX_DOMID = 32752
 
-_WORDS = {4: {"table": "ip", "addr": "ip", "type": "ipv4_addr"}, 6: {"table": "ip6", "addr": "ip6", "type": "ipv6_addr"}}
+_WORDS = {
+    4: {"table": "ip", "addr": "ip", "type": "ipv4_addr"},
+    6: {"table": "ip6", "addr": "ip6", "type": "ipv6_addr"},
+}
 
 # Loaded first in every qube, by itself: source addresses of vifs are checked before connection tracking sees them.
 _ANTISPOOF = """
@@ -122,10 +125,9 @@ def dns_text(servers):
         verdict = f"dnat to {server}" if server else "drop"
         rules += [f"ip daddr {address} {proto} dport 53 {verdict}" for proto in ("udp", "tcp")]
     lines = "\n        ".join(rules)
-    head = "add table ip qubes\nadd chain ip qubes dnat-dns { type nat hook prerouting priority dstnat; policy accept; }\n"
-    return head + ("delete chain ip qubes dnat-dns\n"
-                   "table ip qubes {\n    chain dnat-dns {\n        type nat hook prerouting priority dstnat; "
-                   f"policy accept;\n        {lines}\n    }}\n}}\n")
+    hook = "type nat hook prerouting priority dstnat; policy accept;"
+    return (f"add table ip qubes\nadd chain ip qubes dnat-dns {{ {hook} }}\ndelete chain ip qubes dnat-dns\n"
+            f"table ip qubes {{\n    chain dnat-dns {{\n        {hook}\n        {lines}\n    }}\n}}\n")
 
 
 def firewall_text(flavour, connected):
@@ -159,7 +161,7 @@ def _rule_lines(rules, version, flavour, dns):
     lines = []
     for rule in rules:
         fields = dict(part.split("=", 1) for part in rule.split())
-        if (f"dst{10 - version}" in fields):
+        if f"dst{10 - version}" in fields:
             continue
         verdict = "accept" if fields["action"] == "accept" else "reject with icmp{} type admin-prohibited".format(
             "v6" if version == 6 else "")
@@ -255,8 +257,8 @@ def flush(node):
 
 
 def flush_and_reload(node, elements=True):
-    """A flush and then everything loaded again; elements False leaves the sets of vifs empty, as restarts of the units do
-    (they know nothing of vifs): qubes are cut off until their vif comes again."""
+    """A flush and then everything loaded again; elements False leaves the sets of vifs empty, as restarts of the units
+    do (they know nothing of vifs): qubes are cut off until their vif comes again."""
     flush(node)
     node.nft(antispoof_text() + main_text())
     firewall_start(node)
@@ -278,8 +280,8 @@ def _host_route(address):
 
 
 def vif_online(node, vif, addresses, mac, domid):
-    """A qube was attached: the platform's steps in its order. The vif exists, down, in group 0. Raises CalledProcessError
-    at the first failing step (a second online of the same vif fails at the route: "File exists")."""
+    """A qube was attached: the platform's steps in its order. The vif exists, down, in group 0. CalledProcessError at
+    the first failing step (a second online of the same vif fails at the route: "File exists")."""
     node.sysctl(f"net/ipv4/conf/{vif}/proxy_arp", 1)
     for address in addresses:
         for side in ("-s", "-d"):
@@ -315,7 +317,7 @@ def vif_offline(node, vif, addresses, domid):
 
 
 def qube_uplink(node, iface, gateway, gateway6, mac=BACKEND_MAC):
-    """eth0 of a qube: group 1, /32, permanent neighbour, on-link default route by the net qube. Returns ip -batch text."""
+    """eth0 of a qube: group 1, /32, permanent neighbour, on-link default route by the net qube; as ip -batch text."""
     spec = node.spec
     lines = [
         f"addr add {spec.ip}/32 dev {iface}",

@@ -31,7 +31,8 @@ _QUBES = (
     Qube("hidden", "sys-net", 13, "192.168.16.26", "2001:db8:16::26"),
 )
 
-# One LAN, one net qube, three qubes: a server with a LAN address, an ordinary one, one with a LAN address that nobody exposes.
+# One LAN, one net qube, three qubes: a server with a LAN address, an ordinary one, and one with a LAN address that
+# nobody exposes.
 BASIC = Topology(
     "basic",
     segments=(Segment("lan"), Segment("wan")),

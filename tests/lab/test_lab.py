@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab itself, without our router: the platform's stand-in behaves as the platform does, and nothing is left over."""
+"""The lab itself, without our router: the platform's stand-in behaves as the platform does, nothing is left over."""
 
 import os
 import signal
@@ -76,7 +76,8 @@ def test_qubes_leave_masqueraded(basic):
 def test_identity_snat_before_srcnat_keeps_the_address(basic):
     basic["lan1"].serve_tcp(80)
     basic["lan1"].batch(f"route add {WEB}/32 via 192.168.16.2\n")
-    basic["sys-net"].nft("table ip own {\n chain post {\n type nat hook postrouting priority srcnat - 1; policy accept;\n"
+    basic["sys-net"].nft("table ip own {\n chain post {\n"
+                         "type nat hook postrouting priority srcnat - 1; policy accept;\n"
                          f"ip saddr {WEB} snat to {WEB}\n }}\n}}\n")
     assert basic["web"].connect_tcp(LAN1, 80).peer == WEB
 
@@ -90,7 +91,8 @@ def test_qubes_are_kept_apart(basic):
 def test_antispoof(basic):
     netqube, web = basic["sys-net"], basic["web"]
     web.batch("addr add 10.137.0.99/32 dev eth0\naddr add 2001:db8:16::99/128 dev eth0 nodad\n")
-    with netqube.sniff("ens6", "host 10.137.0.99 or host 2001:db8:16::99") as uplink, netqube.sniff("vif11.0", "icmp") as vif:
+    spoofed = "host 10.137.0.99 or host 2001:db8:16::99"
+    with netqube.sniff("ens6", spoofed) as uplink, netqube.sniff("vif11.0", "icmp") as vif:
         assert not web.ping(LAN1, 0.2, source="10.137.0.99")
         assert not web.ping(LAN1_6, 0.2, source="2001:db8:16::99")
         vif.wait_for(lambda packet: packet.scapy.src == web.spec.mac)

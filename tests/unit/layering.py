@@ -20,10 +20,11 @@ PROGRAMS = {"router", "inbound", "vpn", "desktop", "dom0"}
 
 PLAN = re.compile(r"router/plan(_\w+)?\.[ch]$")
 # The plan may see these headers of ours, directly or through one another.
-PLAN_OWN = re.compile(r"(base/(addr|str|cleanup)|exposure/\w+|reconcile/\w+|router/(plan(_\w+)?|model(_\w+)?|object|limits))\.h$")
+PLAN_OWN = re.compile(r"(base/(addr|str|cleanup)|exposure/\w+|reconcile/\w+|"
+                      r"router/(plan(_\w+)?|model(_\w+)?|object|limits))\.h$")
 # Of the C library it names only what computes; types and constants may come along with the headers above.
-PLAN_LIBC = {"errno.h", "inttypes.h", "limits.h", "netinet/in.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h",
-             "stdlib.h", "string.h"}
+PLAN_LIBC = {"errno.h", "inttypes.h", "limits.h", "netinet/in.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h",
+             "stdio.h", "stdlib.h", "string.h"}
 PLAN_ALONG = PLAN_LIBC | {"arpa/inet.h", "net/if.h", "unistd.h"}
 # <stdio.h> is for printing into memory, <stdlib.h> for memory: what else they offer is refused by name.
 PLAN_CALLS = re.compile(r"\b(f?printf|vf?printf|dprintf|puts|fputs|f?putc|putchar|f(open|dopen|write|read|close|flush)|"
