@@ -52,11 +52,11 @@ int rt_monitor_read(struct rt_monitor *m)
     unsigned change = 0;
 
     for (unsigned i = 0; i < MONITOR_READ_MAX; i++) {
+        struct nl_messages messages = {.p = m->buffer.p};
         const struct nlmsghdr *nlh;
-        size_t len;
-        int left, r;
+        int r;
 
-        r = nl_socket_receive(fd, &m->buffer, MSG_DONTWAIT, &len);
+        r = nl_socket_receive(fd, &m->buffer, MSG_DONTWAIT, &messages.left);
         if (r == -EAGAIN)
             break;
         if (r == -ENOBUFS || r == -EMSGSIZE) {
@@ -65,9 +65,7 @@ int rt_monitor_read(struct rt_monitor *m)
         }
         if (r < 0)
             return r;
-        nlh = (const struct nlmsghdr *)(const void *)m->buffer.p;
-        left = (int)len;
-        for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+        while ((nlh = nl_messages_next(&messages)) != NULL)
             change |= message_change(nlh);
     }
     return (int)change;

@@ -84,6 +84,21 @@ int nl_socket_receive(int fd, struct nl_buffer *b, int flags, size_t *ret_len)
     }
 }
 
+const struct nlmsghdr *nl_messages_next(struct nl_messages *m)
+{
+    const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)m->p;
+    size_t step;
+
+    if (m->left < NL_HEADER || nlh->nlmsg_len < NL_HEADER || nlh->nlmsg_len > m->left)
+        return NULL;
+    step = ((size_t)nlh->nlmsg_len + 3) / 4 * 4;
+    if (step > m->left)
+        step = m->left;
+    m->p += step;
+    m->left -= step;
+    return nlh;
+}
+
 /* Where the attributes of an error begin; 0: too short. */
 static size_t error_attributes(const struct nlmsghdr *nlh)
 {
@@ -151,10 +166,10 @@ static int socket_take_error(struct nl_sock *s, const struct nlmsghdr *nlh)
 
 static void exchange_take_datagram(struct nl_sock *s, struct exchange *x, size_t len)
 {
-    const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)s->buffer.p;
-    int left = (int)len;
+    struct nl_messages messages = {.p = s->buffer.p, .left = len};
+    const struct nlmsghdr *nlh;
 
-    for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+    while ((nlh = nl_messages_next(&messages)) != NULL) {
         int r = 0;
 
         if (nlh->nlmsg_seq - x->first >= x->count)
@@ -294,20 +309,17 @@ static int dump_once(struct nl_sock *s, struct nlmsghdr *request, struct dump *d
         return r;
 
     while (!d->done) {
+        struct nl_messages messages = {.p = s->buffer.p};
         const struct nlmsghdr *nlh;
-        size_t len;
-        int left;
 
-        r = nl_socket_receive(fd, &s->buffer, 0, &len);
+        r = nl_socket_receive(fd, &s->buffer, 0, &messages.left);
         if (r == -ENOBUFS || r == -EMSGSIZE) {
             d->again = true;
             continue;
         }
         if (r < 0)
             return r == -EAGAIN ? -ETIMEDOUT : r;
-        nlh = (const struct nlmsghdr *)(const void *)s->buffer.p;
-        left = (int)len;
-        for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+        while ((nlh = nl_messages_next(&messages)) != NULL)
             dump_take_message(s, d, nlh);
     }
     return d->error == 0 && d->again ? 1 : d->error;

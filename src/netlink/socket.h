@@ -21,3 +21,12 @@ int nl_socket_open(int bus, struct mnl_socket **ret);
 /* Socket buffer: by force (CAP_NET_ADMIN), else what the limits give. */
 void nl_socket_grow(int fd, int force, int plain, int size);
 int nl_socket_receive(int fd, struct nl_buffer *b, int flags, size_t *ret_len);
+
+/* Walks the messages of a datagram; libmnl's own walk takes a length above 2^31 for a small one. */
+struct nl_messages {
+    const uint8_t *p; /* borrowed, aligned */
+    size_t left;
+};
+
+/* The next whole message, NULL at the end. */
+const struct nlmsghdr *nl_messages_next(struct nl_messages *m);

@@ -90,11 +90,11 @@ int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation)
     uint32_t generation = 0;
 
     for (;;) {
+        struct nl_messages messages = {.p = m->buffer.p};
         const struct nlmsghdr *nlh;
-        size_t len;
-        int left, r;
+        int r;
 
-        r = nl_socket_receive(nft_monitor_fd(m), &m->buffer, MSG_DONTWAIT, &len);
+        r = nl_socket_receive(nft_monitor_fd(m), &m->buffer, MSG_DONTWAIT, &messages.left);
         if (r == -EAGAIN)
             break;
         if (r == -ENOBUFS || r == -EMSGSIZE) {
@@ -103,9 +103,7 @@ int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation)
         }
         if (r < 0)
             return r;
-        nlh = (const struct nlmsghdr *)(const void *)m->buffer.p;
-        left = (int)len;
-        for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+        while ((nlh = nl_messages_next(&messages)) != NULL) {
             if (nlh->nlmsg_type != NEWGEN_TYPE)
                 continue;
             if (nft_generation_parse(nlh, &generation) == 0)
