@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/model.h"
+
+#include <errno.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+static int compare_slot(const void *a, const void *b)
+{
+    const struct slot *x = a, *y = b;
+
+    return addr_compare(&x->addr, &y->addr);
+}
+
+struct model *model_new(void)
+{
+    return calloc(1, sizeof(struct model));
+}
+
+static void slot_free(void *p)
+{
+    struct slot *s = p;
+
+    while (s->claims != NULL) {
+        struct claim *next = s->claims->next;
+
+        (void)model_claim_free(s->claims);
+        s->claims = next;
+    }
+    free(s->actual);
+    free(s->reason);
+    free(s->qube);
+    free(s);
+}
+
+struct model *model_free(struct model *m)
+{
+    if (m == NULL)
+        return NULL;
+    tdestroy(m->slots, slot_free);
+    free(m->links);
+    free(m->subnets);
+    free(m->hosts);
+    free(m->wide);
+    free(m->ever_uplink);
+    model_sysctl_list_done(&m->sysctls);
+    model_sysctl_list_done(&m->put_back);
+    free(m);
+    return NULL;
+}
+
+void model_freep(struct model **m)
+{
+    *m = model_free(*m);
+}
+
+enum family_index model_family(const struct addr *addr)
+{
+    return addr->family == AF_INET6 ? FAMILY_IP6 : FAMILY_IP4;
+}
+
+struct slot *model_find(const struct model *m, const struct addr *addr)
+{
+    struct slot key = {.addr = *addr};
+    struct slot *const *hit = tfind(&key, &m->slots, compare_slot);
+
+    return hit != NULL ? *hit : NULL;
+}
+
+struct slot *model_get(struct model *m, const struct addr *addr, int *ret_error)
+{
+    struct slot *s = model_find(m, addr);
+
+    if (s != NULL)
+        return s;
+    if (m->n_slots >= ROUTER_MAX_ADDRESSES) {
+        *ret_error = -E2BIG;
+        return NULL;
+    }
+    s = calloc(1, sizeof(*s));
+    if (s != NULL)
+        s->addr = *addr;
+    if (s == NULL || tsearch(s, &m->slots, compare_slot) == NULL) {
+        free(s);
+        *ret_error = -ENOMEM;
+        return NULL;
+    }
+    m->n_slots++;
+    return s;
+}
+
+void model_touch(struct model *m, struct slot *slot)
+{
+    if (slot->dirty)
+        return;
+    slot->dirty = true;
+    slot->next_dirty = m->dirty;
+    m->dirty = slot;
+}
+
+struct slot *model_take_dirty(struct model *m)
+{
+    struct slot *list = m->dirty;
+
+    m->dirty = NULL;
+    return list;
+}
+
+struct visit {
+    model_visit_fn fn;
+    void *user;
+};
+
+static void visit_node(const void *node, VISIT which, void *closure)
+{
+    struct visit *v = closure;
+
+    if (which == postorder || which == leaf)
+        v->fn(*(struct slot *const *)node, v->user);
+}
+
+void model_each(const struct model *m, model_visit_fn fn, void *user)
+{
+    struct visit v = {fn, user};
+
+    twalk_r(m->slots, visit_node, &v);
+}
+
+static void touch_one(struct slot *slot, void *user)
+{
+    model_touch(user, slot);
+}
+
+void model_touch_all(struct model *m)
+{
+    model_each(m, touch_one, m);
+}
+
+bool model_drop_idle(struct model *m, struct slot *slot)
+{
+    if (slot->claims != NULL || slot->n_actual > 0 || slot->dirty)
+        return false;
+    (void)tdelete(slot, &m->slots, compare_slot);
+    slot_free(slot);
+    m->n_slots--;
+    return true;
+}
+
+/* ---- what the kernel has of ours ---- */
+
+int model_set_actual(struct model *m, struct slot *slot, const struct object *objects, size_t n)
+{
+    struct object *copy = NULL;
+
+    (void)m;
+    if (n > 0) {
+        copy = reallocarray(NULL, n, sizeof(*copy));
+        if (copy == NULL)
+            return -ENOMEM;
+        memcpy(copy, objects, n * sizeof(*copy));
+    }
+    free(slot->actual);
+    slot->actual = copy;
+    slot->n_actual = n;
+    return 0;
+}
+
+int model_add_actual(struct model *m, const struct addr *addr, const struct object *object)
+{
+    struct slot *slot;
+    struct object *grown;
+    size_t at;
+    int r = 0;
+
+    slot = model_get(m, addr, &r);
+    if (slot == NULL)
+        return r;
+    for (at = 0; at < slot->n_actual; at++) {
+        r = object_compare(&slot->actual[at], object);
+        if (r == 0)
+            return 0;
+        if (r > 0)
+            break;
+    }
+    grown = reallocarray(slot->actual, slot->n_actual + 1, sizeof(*grown));
+    if (grown == NULL)
+        return -ENOMEM;
+    memmove(&grown[at + 1], &grown[at], (slot->n_actual - at) * sizeof(*grown));
+    grown[at] = *object;
+    slot->actual = grown;
+    slot->n_actual++;
+    return 0;
+}
+
+struct forget {
+    unsigned kinds;
+    int family;
+};
+
+static void forget_one(struct slot *slot, void *user)
+{
+    const struct forget *f = user;
+    size_t kept = 0;
+
+    if (slot->addr.family != f->family)
+        return;
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (!(f->kinds & 1u << slot->actual[i].kind))
+            slot->actual[kept++] = slot->actual[i];
+    }
+    slot->n_actual = kept;
+}
+
+void model_forget_actual(struct model *m, unsigned kinds, int family)
+{
+    struct forget f = {kinds, family};
+
+    model_each(m, forget_one, &f);
+}
+
+/* ---- sysctls ---- */
+
+void model_sysctl_list_done(struct sysctl_list *list)
+{
+    free(list->values);
+    *list = (struct sysctl_list){0};
+}
+
+static struct sysctl_value *sysctl_find(const struct sysctl_list *list, const char *scope,
+                                        enum sysctl_id id)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->values[i].id == id && strcmp(list->values[i].scope, scope) == 0)
+            return &list->values[i];
+    }
+    return NULL;
+}
+
+int model_sysctl_set(struct sysctl_list *list, const struct sysctl_value *value)
+{
+    struct sysctl_value *hit = sysctl_find(list, value->scope, value->id);
+
+    if (hit == NULL) {
+        struct sysctl_value *grown = reallocarray(list->values, list->n + 1, sizeof(*grown));
+
+        if (grown == NULL)
+            return -ENOMEM;
+        list->values = grown;
+        hit = &grown[list->n++];
+    }
+    *hit = *value;
+    return 0;
+}
+
+bool model_sysctl_get(const struct sysctl_list *list, const char *scope, enum sysctl_id id,
+                      uint32_t *ret)
+{
+    const struct sysctl_value *hit = sysctl_find(list, scope, id);
+
+    if (hit != NULL)
+        *ret = hit->value;
+    return hit != NULL;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/object.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int object_compare(const void *a, const void *b)
+{
+    const struct object *x = a, *y = b;
+    int r;
+
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    if (x->kind == OBJECT_PROXY)
+        return x->uplink_index < y->uplink_index ? -1 : x->uplink_index > y->uplink_index;
+    r = memcmp(x->vif, y->vif, sizeof(x->vif));
+    if (r == 0)
+        r = memcmp(x->uplink, y->uplink, sizeof(x->uplink));
+    if (r == 0)
+        r = (int)x->proto - (int)y->proto;
+    if (r == 0)
+        r = (int)x->port_lo - (int)y->port_lo;
+    if (r == 0)
+        r = (int)x->port_hi - (int)y->port_hi;
+    if (r == 0)
+        r = addr_compare(&x->src_lo, &y->src_lo);
+    return r != 0 ? r : addr_compare(&x->src_hi, &y->src_hi);
+}
+
+const char *object_kind_name(enum object_kind kind)
+{
+    switch (kind) {
+    case OBJECT_ANY:
+        return "any";
+    case OBJECT_SOME:
+        return "some";
+    case OBJECT_PROTO:
+        return "proto";
+    case OBJECT_PORT:
+        return "port";
+    case OBJECT_FROM:
+        return "from";
+    case OBJECT_RULE:
+        return "rule";
+    case OBJECT_OWN:
+        return "own-address";
+    case OBJECT_PROXY:
+        return "proxy";
+    }
+    return "?";
+}
+
+const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX])
+{
+    char lo[ADDR_STR_MAX], hi[ADDR_STR_MAX];
+    const char *kind = object_kind_name(o->kind);
+
+    switch (o->kind) {
+    case OBJECT_ANY:
+    case OBJECT_SOME:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s", kind, o->vif);
+        break;
+    case OBJECT_PROTO:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u", kind, o->vif, o->proto);
+        break;
+    case OBJECT_PORT:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u port %u", kind, o->vif, o->proto,
+                       o->port_lo);
+        break;
+    case OBJECT_FROM:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s from %s-%s", kind, o->vif,
+                       addr_format(&o->src_lo, lo), addr_format(&o->src_hi, hi));
+        break;
+    case OBJECT_RULE:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u ports %u-%u from %s-%s", kind,
+                       o->vif, o->proto, o->port_lo, o->port_hi, addr_format(&o->src_lo, lo),
+                       addr_format(&o->src_hi, hi));
+        break;
+    case OBJECT_OWN:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);
+        break;
+    case OBJECT_PROXY:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s on interface %u", kind, o->uplink_index);
+        break;
+    }
+    return buf;
+}

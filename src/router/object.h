@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One thing that the kernel holds for one exposed address: an element of one of our sets, or a
+ * proxy neighbour entry. Values without padding surprises: made by zeroing, compared by bytes.
+ */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+enum object_kind {
+    OBJECT_ANY,   /* vif . address: everything is accepted */
+    OBJECT_SOME,  /* vif . address: the four sets below decide */
+    OBJECT_PROTO, /* ... . protocol */
+    OBJECT_PORT,  /* ... . protocol . port */
+    OBJECT_FROM,  /* vif . address . network */
+    OBJECT_RULE,  /* ... . protocol . ports . network */
+    OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
+    OBJECT_PROXY, /* proxy neighbour entry on an uplink */
+};
+#define OBJECT_KINDS    (OBJECT_PROXY + 1)
+#define OBJECT_SETS     (OBJECT_OWN + 1) /* kinds that are set elements */
+
+struct object {
+    enum object_kind kind;
+    uint32_t uplink_index; /* OWN, PROXY */
+    char vif[IFNAMSIZ];    /* all but PROXY */
+    char uplink[IFNAMSIZ]; /* OWN */
+    uint16_t port_lo, port_hi;
+    uint8_t proto; /* IPPROTO_* */
+    uint8_t pad[3];
+    struct addr src_lo, src_hi;
+    uint8_t pad2[2];
+};
+
+/* OWN is the same element whatever index the uplink's name has now. */
+int object_compare(const void *a, const void *b);
+const char *object_kind_name(enum object_kind kind);
+/* "any vif11.0", "port vif11.0 tcp 80", "proxy 3" ... for plans and messages. Returns buf. */
+#define OBJECT_STR_MAX 192
+const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX]);

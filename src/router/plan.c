@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The plan of one address goes through three questions, each in a function of its own: which claim
+ * counts (choose_claim), may it be open (judge), and what does the kernel need for it (wish).
+ * Every way out that is not VERDICT_OPEN wishes nothing: closed is what is left when nobody said
+ * otherwise.
+ */
+#include "router/plan.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "reconcile/reconcile.h"
+
+#define MAX_UPLINKS 16
+#define MAX_VIFS    8
+
+/* What judge() found out and wish() needs. */
+struct ground {
+    const struct model_link *vifs[MAX_VIFS]; /* that carry the address, best first */
+    size_t n_vifs;
+};
+
+void plan_done(struct plan *p)
+{
+    free(p->planned);
+    free(p->objects);
+    free(p->ops);
+    *p = (struct plan){0};
+}
+
+/* Makes room for one more of size bytes in a growing array. */
+static int reserve(void *array, size_t n, size_t *capacity, size_t size)
+{
+    void **at = array, *grown;
+    size_t want = *capacity > 0 ? *capacity * 2 : 16;
+
+    if (n < *capacity)
+        return 0;
+    grown = reallocarray(*at, want, size);
+    if (grown == NULL)
+        return -ENOMEM;
+    *at = grown;
+    *capacity = want;
+    return 0;
+}
+
+int plan_add_op(struct plan *p, const struct op *op)
+{
+    int r = reserve(&p->ops, p->n_ops, &p->ops_capacity, sizeof(*op));
+
+    if (r == 0)
+        p->ops[p->n_ops++] = *op;
+    return r;
+}
+
+static int wish_object(struct plan *p, struct planned *planned, const struct object *o)
+{
+    int r;
+
+    if (planned->n_objects >= ROUTER_MAX_OBJECTS)
+        return -E2BIG;
+    r = reserve(&p->objects, p->n_objects, &p->objects_capacity, sizeof(*o));
+    if (r < 0)
+        return r;
+    p->objects[p->n_objects++] = *o;
+    planned->n_objects++;
+    return 0;
+}
+
+__attribute__((format(printf, 3, 4))) static enum verdict
+say(struct planned *p, enum verdict verdict, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(p->reason, sizeof(p->reason), format, args);
+    va_end(args);
+    return verdict;
+}
+
+const char *plan_verdict_name(enum verdict v)
+{
+    static const char *const names[] = {
+        [VERDICT_NONE] = "none",
+        [VERDICT_OPEN] = "open",
+        [VERDICT_ADOPTED] = "adopted",
+        [VERDICT_REFUSED] = "refused",
+        [VERDICT_DUPLICATE] = "duplicate",
+        [VERDICT_SUPERSEDED] = "superseded",
+        [VERDICT_UNUSABLE] = "unusable",
+        [VERDICT_EXPIRED] = "expired",
+        [VERDICT_PENDING] = "pending",
+        [VERDICT_NO_VIF] = "no-vif",
+        [VERDICT_MISMATCH] = "mismatch",
+        [VERDICT_CONFLICT] = "conflict",
+        [VERDICT_PLATFORM] = "platform",
+        [VERDICT_VPN_HERE] = "vpn-here",
+        [VERDICT_UNREADABLE] = "unreadable",
+        [VERDICT_UNSUPPORTED] = "unsupported",
+    };
+
+    return (size_t)v < ARRAY_SIZE(names) ? names[v] : "?";
+}
+
+/* ---- which claim counts ---- */
+
+struct count {
+    const struct claim *first, *second;
+};
+
+static struct count count_claims(const struct slot *slot, enum claim_source source)
+{
+    struct count c = {0};
+
+    for (const struct claim *at = slot->claims; at != NULL; at = at->next) {
+        if (at->source != source)
+            continue;
+        if (c.first == NULL)
+            c.first = at;
+        else
+            c.second = at;
+    }
+    return c;
+}
+
+static enum verdict say_duplicate(struct planned *p, const struct claim *a, const struct claim *b)
+{
+    return say(p, VERDICT_DUPLICATE,
+               "%s and %s both claim this address, so nobody gets it: remove one of the keys",
+               a->path, b->path);
+}
+
+/* VERDICT_OPEN: planned->claim decides. */
+static enum verdict choose_claim(const struct model *m, const struct slot *slot, struct planned *p)
+{
+    struct count record = count_claims(slot, CLAIM_RECORD);
+    struct count config = count_claims(slot, CLAIM_VM_CONFIG);
+    struct count method = count_claims(slot, CLAIM_METHOD);
+
+    if (record.second != NULL)
+        return say_duplicate(p, record.first, record.second);
+    if (record.first != NULL && config.first != NULL && !m->marker)
+        return say_duplicate(p, record.first, config.first);
+    p->claim = record.first;
+    if (p->claim != NULL)
+        return VERDICT_OPEN;
+    if (m->marker && (config.first != NULL || method.first != NULL))
+        return say(p, VERDICT_SUPERSEDED,
+                   "%s is not looked at: dom0's daemon is in charge here (key /network-server) and "
+                   "wrote no record for this address",
+                   config.first != NULL ? config.first->path : method.first->path);
+    if (config.second != NULL)
+        return say_duplicate(p, config.first, config.second);
+    p->claim = config.first;
+    if (p->claim != NULL)
+        return VERDICT_OPEN;
+    if (method.second != NULL)
+        return say_duplicate(p, method.first, method.second);
+    p->claim = method.first;
+    return p->claim != NULL && !p->claim->off ? VERDICT_OPEN : VERDICT_NONE;
+}
+
+/* ---- may it be open ---- */
+
+static bool is_network_edge(const struct prefix *subnet, const struct addr *addr)
+{
+    struct addr first, last;
+
+    if (addr->family != AF_INET || subnet->addr.family != AF_INET || subnet->len >= 31)
+        return false;
+    prefix_range(subnet, &first, &last);
+    return addr_equal(addr, &first) || addr_equal(addr, &last);
+}
+
+/* An address that this machine, its gateway or the network itself has cannot be a qube's. */
+static enum verdict judge_address(const struct model *m, const struct slot *slot, struct planned *p)
+{
+    for (size_t i = 0; i < m->n_subnets; i++) {
+        if (addr_equal(&m->subnets[i].prefix.addr, &slot->addr))
+            return say(p, VERDICT_UNUSABLE, "this net qube has the address itself: give the qube "
+                                            "another one");
+        if (is_network_edge(&m->subnets[i].prefix, &slot->addr))
+            return say(p, VERDICT_UNUSABLE, "it is the network or broadcast address of a subnet "
+                                            "here: give the qube another one");
+    }
+    for (size_t i = 0; i < m->n_wide; i++) {
+        if (addr_equal(&m->wide[i].gateway, &slot->addr))
+            return say(p, VERDICT_UNUSABLE, "it is the address of a gateway: give the qube another "
+                                            "one");
+    }
+    return VERDICT_OPEN;
+}
+
+static bool domid_fits(const struct record *r, uint32_t domid)
+{
+    return r->xid[0] == 0 || r->xid[0] == domid || (r->xid[1] != 0 && r->xid[1] == domid);
+}
+
+/*
+ * The best route must leave by a vif of the record's qube; every other vif of it that carries the
+ * address too (an HVM and its stub domain) is served as well, so that nothing breaks when one of
+ * them leaves.
+ */
+static enum verdict judge_vif(const struct model *m, const struct slot *slot, struct planned *p,
+                              struct ground *g)
+{
+    const struct record *record = &p->claim->record;
+    const struct model_route *routes;
+    const struct model_link *best;
+    size_t n;
+
+    routes = model_host_routes(m, &slot->addr, &n);
+    if (n == 0)
+        return say(p, VERDICT_NO_VIF, "no qube with this address is attached: it opens when the "
+                                      "qube starts with this net qube");
+    best = model_link_by_index(m, routes[0].oif);
+    if (best == NULL || !best->vif)
+        return say(p, VERDICT_MISMATCH, "its route leaves by %s, which is no qube's interface",
+                   best != NULL ? best->name : "an unknown interface");
+    if (!domid_fits(record, best->domid))
+        return say(p, VERDICT_MISMATCH,
+                   "its route leaves by %s, the record is for domain %u: another qube has the "
+                   "address now, or the record is old",
+                   best->name, record->xid[0]);
+    for (size_t i = 0; i < n && g->n_vifs < MAX_VIFS; i++) {
+        const struct model_link *link = model_link_by_index(m, routes[i].oif);
+
+        if (link != NULL && link->vif && domid_fits(record, link->domid))
+            g->vifs[g->n_vifs++] = link;
+    }
+    return VERDICT_OPEN;
+}
+
+static enum verdict judge_record(const struct model *m, struct planned *p)
+{
+    const struct claim *c = p->claim;
+
+    if (!c->valid)
+        return say(p, VERDICT_REFUSED, "%s: %s; the whole key is refused", c->path,
+                   c->why != NULL ? c->why : "not understood");
+    if (c->record.pending)
+        return say(p, VERDICT_PENDING, "the qube is starting");
+    if (c->record.expires != 0 && c->record.expires <= m->now)
+        return say(p, VERDICT_EXPIRED, "the time this was opened for is over");
+    if (c->record.via.family != 0)
+        return say(p, VERDICT_UNSUPPORTED, "via= another net qube is not served by this version");
+    if (c->record.publish.n > 0)
+        return say(p, VERDICT_UNSUPPORTED, "publish= is not served by this version");
+    return VERDICT_OPEN;
+}
+
+static enum verdict judge_surroundings(const struct model *m, const struct slot *slot,
+                                       struct planned *p)
+{
+    enum family_index family = model_family(&slot->addr);
+
+    if (m->vpn_here || m->sealed)
+        return say(p, VERDICT_VPN_HERE, "this qube is a VPN qube: nothing is exposed through it");
+    if (!m->platform[family])
+        return say(p, VERDICT_PLATFORM, "%s: nothing is exposed until it is there",
+                   m->missing[family] != NULL ? m->missing[family]
+                                              : "the platform's rules were not read yet");
+    if (slot->conflict.present) {
+        const uint8_t *mac = slot->conflict.mac;
+        const struct model_link *link = model_link_by_index(m, slot->conflict.uplink_index);
+
+        return say(p, VERDICT_CONFLICT,
+                   "%02x:%02x:%02x:%02x:%02x:%02x on %s has this address: withdrawn, tried again "
+                   "later; give the qube or that host another address",
+                   mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
+                   link != NULL ? link->name : "an uplink that is gone");
+    }
+    return VERDICT_OPEN;
+}
+
+static bool is_open_now(const struct slot *slot)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (slot->actual[i].kind < OBJECT_OWN)
+            return true;
+    }
+    return false;
+}
+
+static enum verdict judge(const struct model *m, const struct slot *slot, struct planned *p,
+                          struct ground *g)
+{
+    enum verdict v = choose_claim(m, slot, p);
+
+    if (m->stopping)
+        return VERDICT_NONE;
+    if (v == VERDICT_OPEN)
+        v = judge_record(m, p);
+    if (v == VERDICT_OPEN)
+        v = judge_address(m, slot, p);
+    if (v == VERDICT_OPEN)
+        v = judge_surroundings(m, slot, p);
+    if (v == VERDICT_OPEN)
+        v = judge_vif(m, slot, p, g);
+    if (v == VERDICT_OPEN && !m->readable && !is_open_now(slot))
+        v = say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
+    return v;
+}
+
+/* ---- what the kernel needs ---- */
+
+/* How well an uplink holds an address: 0 not at all; else its prefix length, and the metric. */
+static uint8_t holds(const struct model *m, uint32_t index, const struct addr *addr,
+                     uint32_t *ret_metric)
+{
+    uint8_t len = 0;
+
+    *ret_metric = UINT32_MAX;
+    for (size_t i = 0; i < m->n_wide; i++) {
+        const struct model_route *r = &m->wide[i];
+
+        if (r->oif != index || r->dst.len < len || !prefix_contains(&r->dst, addr))
+            continue;
+        if (r->dst.len > len || r->metric < *ret_metric)
+            *ret_metric = r->metric;
+        len = r->dst.len; /* a default route has 0: it holds nothing */
+    }
+    for (size_t i = 0; i < m->n_subnets; i++) {
+        const struct prefix *s = &m->subnets[i].prefix;
+
+        if (m->subnets[i].index == index && s->len > len && s->len < addr_bits(s->addr.family) &&
+            prefix_contains(s, addr))
+            len = s->len;
+    }
+    return len;
+}
+
+struct candidate {
+    const struct model_link *link;
+    uint8_t len;
+    uint32_t metric;
+};
+
+static bool better(const struct candidate *a, const struct candidate *b)
+{
+    if (a->link->carrier != b->link->carrier)
+        return a->link->carrier;
+    if (a->len != b->len)
+        return a->len > b->len;
+    return a->metric != b->metric ? a->metric < b->metric : a->link->index < b->link->index;
+}
+
+/*
+ * One uplink holds the address: by the longest prefix, then by the kernel's own preference. One
+ * that lost its carrier keeps it when no other holds it: nobody can ask there, and nothing has to
+ * be undone when the cable comes back. When none holds it, all with a carrier stand for it.
+ */
+size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max)
+{
+    struct candidate best = {0};
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->n_links; i++) {
+        struct candidate c = {.link = &m->links[i]};
+
+        if (!c.link->uplink)
+            continue;
+        c.len = holds(m, c.link->index, addr, &c.metric);
+        if (c.len > 0 && (best.link == NULL || better(&c, &best)))
+            best = c;
+    }
+    if (best.link != NULL && max > 0) {
+        ret[0] = best.link->index;
+        return 1;
+    }
+    for (size_t i = 0; i < m->n_links && n < max; i++) {
+        if (m->links[i].uplink && m->links[i].carrier)
+            ret[n++] = m->links[i].index;
+    }
+    return n;
+}
+
+static uint8_t ip_proto(enum allow_proto proto, int family)
+{
+    switch (proto) {
+    case ALLOW_PROTO_TCP:
+        return IPPROTO_TCP;
+    case ALLOW_PROTO_UDP:
+        return IPPROTO_UDP;
+    case ALLOW_PROTO_ICMP:
+        return family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+    case ALLOW_PROTO_ANY:
+        return 0;
+    }
+    return 0;
+}
+
+/* The cheapest set that can say it: exact ones cost the same however many elements there are. */
+static struct object object_of_entry(const struct allow_entry *e, int family, const char *vif)
+{
+    struct object o = {0};
+    bool every_port = e->port_lo == 0 && e->port_hi == UINT16_MAX;
+    bool anybody = e->from.addr.family == 0;
+    struct prefix from = e->from;
+
+    (void)snprintf(o.vif, sizeof(o.vif), "%s", vif);
+    if (!anybody)
+        prefix_range(&from, &o.src_lo, &o.src_hi);
+    if (e->proto == ALLOW_PROTO_ANY) {
+        o.kind = anybody ? OBJECT_ANY : OBJECT_FROM;
+        return o;
+    }
+    o.proto = ip_proto(e->proto, family);
+    if (anybody && every_port) {
+        o.kind = OBJECT_PROTO;
+        return o;
+    }
+    o.port_lo = e->port_lo;
+    o.port_hi = e->port_hi;
+    o.kind = anybody && e->port_lo == e->port_hi ? OBJECT_PORT : OBJECT_RULE;
+    if (o.kind == OBJECT_RULE && anybody) {
+        from = (struct prefix){.addr.family = (uint8_t)family};
+        prefix_range(&from, &o.src_lo, &o.src_hi);
+    }
+    return o;
+}
+
+static int wish_access(struct plan *p, struct planned *planned, const struct model_link *vif)
+{
+    const struct claim *c = planned->claim;
+    struct object o = {.kind = OBJECT_ANY};
+    int r;
+
+    (void)snprintf(o.vif, sizeof(o.vif), "%s", vif->name);
+    if (!c->record.has_allow)
+        return wish_object(p, planned, &o);
+    o.kind = OBJECT_SOME;
+    r = c->permitted.n > 0 ? wish_object(p, planned, &o) : 0;
+    for (size_t i = 0; i < c->permitted.n && r == 0; i++) {
+        o = object_of_entry(&c->permitted.entries[i], planned->slot->addr.family, vif->name);
+        r = wish_object(p, planned, &o);
+    }
+    return r;
+}
+
+static int wish_uplink(struct plan *p, struct planned *planned, const struct ground *g,
+                       const struct model_link *uplink)
+{
+    struct object o = {.kind = OBJECT_OWN, .uplink_index = uplink->index};
+    int r = 0;
+
+    (void)snprintf(o.uplink, sizeof(o.uplink), "%s", uplink->name);
+    for (size_t i = 0; i < g->n_vifs && r == 0; i++) {
+        (void)memset(o.vif, 0, sizeof(o.vif));
+        (void)snprintf(o.vif, sizeof(o.vif), "%s", g->vifs[i]->name);
+        r = wish_object(p, planned, &o);
+    }
+    if (r == 0 && planned->claim->record.edge) {
+        o = (struct object){.kind = OBJECT_PROXY, .uplink_index = uplink->index};
+        r = wish_object(p, planned, &o);
+    }
+    return r;
+}
+
+static int wish(const struct model *m, struct plan *p, struct planned *planned,
+                const struct ground *g)
+{
+    uint32_t uplinks[MAX_UPLINKS];
+    size_t n = plan_uplinks(m, &planned->slot->addr, uplinks, MAX_UPLINKS);
+    int r = 0;
+
+    for (size_t i = 0; i < g->n_vifs && r == 0; i++)
+        r = wish_access(p, planned, g->vifs[i]);
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = wish_uplink(p, planned, g, model_link_by_index(m, uplinks[i]));
+    if (r == 0 && n == 0)
+        (void)say(planned, VERDICT_OPEN, "no uplink is there: reachable by other qubes only");
+    else if (r == 0 && n > 1)
+        (void)say(planned, VERDICT_OPEN, "no uplink's subnet or route holds this address: answered "
+                                         "for on all of them; hosts elsewhere need a route");
+    return r;
+}
+
+/* ---- the difference ---- */
+
+/* What is there is left alone, as far as it still leaves by a vif that carries the address. */
+static int wish_as_found(const struct model *m, struct plan *p, struct planned *planned)
+{
+    const struct slot *slot = planned->slot;
+    const struct model_route *routes;
+    size_t n;
+    int r = 0;
+
+    routes = model_host_routes(m, &slot->addr, &n);
+    for (size_t i = 0; i < slot->n_actual && r == 0; i++) {
+        const struct object *o = &slot->actual[i];
+        bool carried = o->kind == OBJECT_PROXY && n > 0;
+
+        for (size_t k = 0; k < n && !carried; k++) {
+            const struct model_link *link = model_link_by_index(m, routes[k].oif);
+
+            carried = link != NULL && link->vif && strcmp(link->name, o->vif) == 0;
+        }
+        if (carried)
+            r = wish_object(p, planned, o);
+    }
+    return r;
+}
+
+struct differ {
+    struct plan *plan;
+    struct planned *planned;
+};
+
+static int differ_op(struct differ *d, enum op_kind kind, const struct object *o)
+{
+    struct op op = {.kind = kind, .addr = d->planned->slot->addr, .object = *o};
+
+    if (o->kind == OBJECT_PROXY)
+        d->plan->proxies_changed = true;
+    return plan_add_op(d->plan, &op);
+}
+
+static int on_add(const void *wished, void *user)
+{
+    return differ_op(user, OP_ADD, wished);
+}
+
+/* A renamed uplink is still the same one: what goes out by it need not end. */
+static bool own_stays(const struct differ *d, uint32_t uplink_index)
+{
+    const struct object *wished = d->plan->objects + d->planned->objects;
+
+    for (size_t i = 0; i < d->planned->n_objects; i++) {
+        if (wished[i].kind == OBJECT_OWN && wished[i].uplink_index == uplink_index)
+            return true;
+    }
+    return false;
+}
+
+static int on_remove(const void *actual, void *user)
+{
+    const struct object *o = actual;
+    struct differ *d = user;
+
+    if (o->kind < OBJECT_OWN)
+        d->planned->forget_in = true;
+    else if (o->kind == OBJECT_OWN && !own_stays(d, o->uplink_index))
+        d->planned->forget_own = true;
+    return differ_op(d, OP_REMOVE, o);
+}
+
+static int diff(struct plan *p, struct planned *planned)
+{
+    static const struct reconcile_ops ops = {
+        .size = sizeof(struct object),
+        .compare = object_compare,
+        .add = on_add,
+        .remove = on_remove,
+    };
+    const struct slot *slot = planned->slot;
+    struct differ d = {p, planned};
+    struct op forget = {.kind = OP_FORGET, .addr = slot->addr};
+    bool keeps;
+    int r;
+
+    planned->n_objects =
+        reconcile_sort(p->objects + planned->objects, planned->n_objects, sizeof(*p->objects),
+                       object_compare);
+    p->n_objects = planned->objects + planned->n_objects;
+    r = reconcile_diff(p->objects + planned->objects, planned->n_objects, slot->actual,
+                       slot->n_actual, &ops, &d);
+    /* `keep` speaks of a wish that ended or shrank; a conflict or a lost vif cuts all the same */
+    keeps = planned->keep &&
+            (planned->verdict == VERDICT_NONE || planned->verdict == VERDICT_EXPIRED ||
+             planned->verdict == VERDICT_OPEN);
+    if (keeps)
+        planned->forget_in = planned->forget_own = false;
+    if (r == 0 && (planned->forget_in || planned->forget_own))
+        r = plan_add_op(p, &forget);
+    return r;
+}
+
+static bool may_adopt(const struct model *m, const struct slot *slot, struct planned *planned)
+{
+    return m->adopting && !m->stopping && slot->claims == NULL && slot->n_actual > 0 &&
+           judge_surroundings(m, slot, planned) == VERDICT_OPEN;
+}
+
+static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
+{
+    struct planned *planned;
+    struct ground ground = {0};
+    int r = reserve(&p->planned, p->n_planned, &p->planned_capacity, sizeof(*planned));
+
+    if (r < 0)
+        return r;
+    planned = &p->planned[p->n_planned];
+    *planned = (struct planned){.slot = slot, .objects = p->n_objects};
+    planned->verdict = judge(m, slot, planned, &ground);
+    planned->keep = slot->keep;
+    if (planned->verdict == VERDICT_OPEN) {
+        planned->keep = planned->claim->record.keep;
+        r = wish(m, p, planned, &ground);
+    } else if (may_adopt(m, slot, planned)) {
+        planned->verdict =
+            say(planned, VERDICT_ADOPTED, "QubesDB was not read yet: left as it was found");
+        r = wish_as_found(m, p, planned);
+    }
+    if (r == -E2BIG) {
+        p->n_objects = planned->objects;
+        planned->n_objects = 0;
+        planned->verdict = say(planned, VERDICT_REFUSED, "it needs more than %d rules",
+                               ROUTER_MAX_OBJECTS);
+        r = 0;
+    }
+    if (r < 0)
+        return r;
+    p->n_planned++;
+    return diff(p, planned);
+}
+
+int plan_slots(const struct model *m, struct slot *list, struct plan *p)
+{
+    int r = 0;
+
+    for (; list != NULL && r == 0; list = list->next_dirty)
+        r = plan_slot(m, list, p);
+    return r;
+}
+
+/* ---- established flows ---- */
+
+bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t port,
+                        const struct addr *from)
+{
+    const struct claim *c = p->claim;
+
+    if (!p->forget_in || p->verdict == VERDICT_ADOPTED)
+        return true;
+    if (p->verdict != VERDICT_OPEN || c == NULL)
+        return false;
+    return !c->record.has_allow ||
+           allow_accepts(&c->permitted, p->slot->addr.family, proto, port, from);
+}
+
+bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to)
+{
+    size_t n;
+
+    if (!p->forget_own)
+        return true;
+    /* to another qube or to this machine: no uplink was involved */
+    if (model_host_routes(m, to, &n) != NULL)
+        return true;
+    for (size_t i = 0; i < m->n_subnets; i++) {
+        if (addr_equal(&m->subnets[i].prefix.addr, to))
+            return true;
+    }
+    return false;
+}
