@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/elements.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/netfilter.h>
+#include <string.h>
+
+#include "base/cursor.h"
+
+static const char *const set_names[] = {
+    [OBJECT_ANY] = "network-server-any",     [OBJECT_SOME] = "network-server-some",
+    [OBJECT_PROTO] = "network-server-proto", [OBJECT_PORT] = "network-server-port",
+    [OBJECT_FROM] = "network-server-from",   [OBJECT_RULE] = "network-server-rule",
+    [OBJECT_OWN] = "own-address",
+};
+
+uint8_t elements_family(enum family_index family)
+{
+    return family == FAMILY_IP6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+}
+
+const char *elements_family_name(enum family_index family)
+{
+    return family == FAMILY_IP6 ? "ip6" : "ip";
+}
+
+struct nft_set elements_set(enum object_kind kind, enum family_index family)
+{
+    return (struct nft_set){elements_family(family),
+                            kind == OBJECT_OWN ? TABLE_OWN : TABLE_PLATFORM, set_names[kind]};
+}
+
+static bool is_interval(enum object_kind kind)
+{
+    return kind == OBJECT_FROM || kind == OBJECT_RULE;
+}
+
+/* In an interval set every part has two ends, also where they are the same. */
+static int add(struct nft_key *key, bool interval, const void *lo, const void *hi, size_t len)
+{
+    return interval ? nft_key_add_range(key, lo, hi, len) : nft_key_add(key, lo, len);
+}
+
+int elements_key(const struct addr *addr, const struct object *o, struct nft_key *ret)
+{
+    bool interval = is_interval(o->kind);
+    size_t size = addr_size(addr->family);
+    uint16_t lo = htons(o->port_lo), hi = htons(o->port_hi);
+    struct nft_key key = {0};
+    int r;
+
+    r = add(&key, interval, o->vif, o->vif, IFNAMSIZ);
+    if (r == 0)
+        r = add(&key, interval, addr->bytes, addr->bytes, size);
+    if (r == 0 && (o->kind == OBJECT_PROTO || o->kind == OBJECT_PORT || o->kind == OBJECT_RULE))
+        r = add(&key, interval, &o->proto, &o->proto, sizeof(o->proto));
+    if (r == 0 && (o->kind == OBJECT_PORT || o->kind == OBJECT_RULE))
+        r = add(&key, interval, &lo, &hi, sizeof(lo));
+    if (r == 0 && interval)
+        r = add(&key, interval, o->src_lo.bytes, o->src_hi.bytes, size);
+    if (r == 0 && o->kind == OBJECT_OWN)
+        r = add(&key, interval, o->uplink, o->uplink, IFNAMSIZ);
+    if (r == 0)
+        *ret = key;
+    return r;
+}
+
+static void read_name(struct cursor *c, char name[static IFNAMSIZ])
+{
+    cursor_copy(c, name, IFNAMSIZ);
+    if (memchr(name, '\0', IFNAMSIZ) == NULL)
+        c->failed = true;
+}
+
+static void read_addr(struct cursor *c, int family, struct addr *ret)
+{
+    *ret = (struct addr){.family = (uint8_t)family};
+    cursor_copy(c, ret->bytes, addr_size(family));
+}
+
+/* The parts after vif and address; once for the key and once for its end. */
+static void read_rest(struct cursor *c, int family, struct object *o, uint16_t *port,
+                      struct addr *src)
+{
+    if (o->kind == OBJECT_PROTO || o->kind == OBJECT_PORT || o->kind == OBJECT_RULE) {
+        o->proto = cursor_u8(c);
+        (void)cursor_take(c, 3);
+    }
+    if (o->kind == OBJECT_PORT || o->kind == OBJECT_RULE) {
+        *port = cursor_u16be(c);
+        (void)cursor_take(c, 2);
+    }
+    if (is_interval(o->kind))
+        read_addr(c, family, src);
+    if (o->kind == OBJECT_OWN)
+        read_name(c, o->uplink);
+}
+
+int elements_object(enum object_kind kind, enum family_index family, const struct nft_key *key,
+                    struct addr *ret_addr, struct object *ret)
+{
+    int af = family == FAMILY_IP6 ? AF_INET6 : AF_INET;
+    struct cursor c = cursor_from(key->data, key->len);
+    struct object o = {.kind = kind};
+    char name[IFNAMSIZ];
+    struct addr addr;
+
+    read_name(&c, o.vif);
+    read_addr(&c, af, &addr);
+    read_rest(&c, af, &o, &o.port_lo, &o.src_lo);
+    if (!cursor_ok(&c) || c.left != 0 || key->has_end != is_interval(kind))
+        return -EBADMSG;
+    o.port_hi = o.port_lo;
+    if (key->has_end) {
+        struct cursor end = cursor_from(key->end, key->len);
+        struct addr last;
+
+        read_name(&end, name);
+        read_addr(&end, af, &last);
+        read_rest(&end, af, &o, &o.port_hi, &o.src_hi);
+        if (!cursor_ok(&end) || memcmp(name, o.vif, IFNAMSIZ) != 0 || !addr_equal(&last, &addr))
+            return -EBADMSG;
+    }
+    *ret_addr = addr;
+    *ret = o;
+    return 0;
+}
+
+struct nft_set elements_put_back_set(void)
+{
+    return (struct nft_set){NFPROTO_IPV4, TABLE_OWN, "put-back"};
+}
+
+/* mark: the switch in the upper half, its value in the lower. */
+int elements_put_back_key(const struct sysctl_value *value, struct nft_key *ret)
+{
+    uint32_t mark = (uint32_t)value->id << 16 | (value->value & 0xffff);
+    struct nft_key key = {0};
+    int r = nft_key_add(&key, value->scope, IFNAMSIZ);
+
+    if (r == 0)
+        r = nft_key_add(&key, &mark, sizeof(mark));
+    if (r == 0)
+        *ret = key;
+    return r;
+}
+
+int elements_put_back_value(const struct nft_key *key, struct sysctl_value *ret)
+{
+    struct cursor c = cursor_from(key->data, key->len);
+    struct sysctl_value v = {0};
+    uint32_t mark;
+
+    read_name(&c, v.scope);
+    mark = cursor_u32ne(&c);
+    if (!cursor_ok(&c) || c.left != 0 || mark >> 16 < SYSCTL_IP6_FORWARDING ||
+        mark >> 16 > SYSCTL_IP6_PROXY_DELAY)
+        return -EBADMSG;
+    v.id = (enum sysctl_id)(mark >> 16);
+    v.value = mark & 0xffff;
+    *ret = v;
+    return 0;
+}
+
+struct nft_set elements_guard_set(void)
+{
+    return (struct nft_set){NFPROTO_IPV6, TABLE_OWN, "guard"};
+}
+
+int elements_guard_key(struct nft_key *ret)
+{
+    uint16_t type = htons(ETH_P_IPV6);
+    struct nft_key key = {0};
+    int r = nft_key_add(&key, &type, sizeof(type));
+
+    if (r == 0)
+        *ret = key;
+    return r;
+}
