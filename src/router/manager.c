@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/manager.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "netlink/rt.h"
+#include "nft/nft.h"
+#include "router/report.h"
+#include "router/sources.h"
+#include "router/status.h"
+
+#define RECONCILE_TRIES 5 /* the ruleset or the links change while we look */
+
+void manager_schedule(struct manager *m)
+{
+    (void)sd_event_source_set_enabled(m->reconcile_source, SD_EVENT_ONESHOT);
+}
+
+/* ---- after a plan was applied: what the other rooms need to know ---- */
+
+static void follow_proxies(struct manager *m, const struct plan *p)
+{
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const struct op *op = &p->ops[i];
+        int r = 0;
+
+        if (op->object.kind != OBJECT_PROXY)
+            continue;
+        if (op->kind == OP_REMOVE)
+            watch_remove(m->watch, &op->addr, op->object.uplink_index);
+        else if (op->kind == OP_ADD)
+            r = watch_add(m->watch, &op->addr, op->object.uplink_index);
+        if (r == -ENODEV)
+            m->need_network = true;
+    }
+}
+
+/* A successor finds the entries of its predecessor in place: they are watched like new ones. */
+static void watch_slot(struct manager *m, const struct slot *slot)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (slot->actual[i].kind == OBJECT_PROXY)
+            (void)watch_add(m->watch, &slot->addr, slot->actual[i].uplink_index);
+    }
+}
+
+static void note_expiry(struct manager *m, const struct planned *planned)
+{
+    if (planned->verdict == VERDICT_OPEN && planned->claim->record.expires != 0 &&
+        planned->claim->record.expires < m->next_expiry)
+        m->next_expiry = planned->claim->record.expires;
+}
+
+static int set_text(char **at, const char *text)
+{
+    char *copy = NULL;
+
+    if (*at != NULL && text[0] != '\0' && strcmp(*at, text) == 0)
+        return 0;
+    if (text[0] != '\0' && (copy = strdup(text)) == NULL)
+        return -ENOMEM;
+    free(*at);
+    *at = copy;
+    return 0;
+}
+
+static void note_planned(struct manager *m, const struct planned *planned)
+{
+    struct slot *slot = planned->slot;
+    enum verdict before = slot->verdict;
+    bool news = slot->verdict != planned->verdict ||
+                strcmp(slot->reason != NULL ? slot->reason : "", planned->reason) != 0;
+    int r = set_text(&slot->reason, planned->reason);
+
+    slot->verdict = planned->verdict;
+    slot->keep = planned->verdict == VERDICT_OPEN ? planned->claim->record.keep : slot->keep;
+    if (r == 0 && planned->claim != NULL && planned->claim->valid)
+        r = set_text(&slot->qube, planned->claim->record.vm);
+    if (r < 0)
+        log_error("Out of memory: status is not complete");
+    note_expiry(m, planned);
+    watch_slot(m, slot);
+    if (news)
+        report_change(m->model, slot, before);
+}
+
+static void note_all(struct manager *m, const struct plan *p)
+{
+    follow_proxies(m, p);
+    for (size_t i = 0; i < p->n_planned; i++)
+        note_planned(m, &p->planned[i]);
+    for (size_t i = 0; i < p->n_planned; i++)
+        (void)model_drop_idle(m->model, p->planned[i].slot);
+    report_burst_end();
+}
+
+/* ---- reading ---- */
+
+static int tell_links(struct manager *m)
+{
+    int r = 0;
+
+    watch_links_begin(m->watch);
+    for (size_t i = 0; i < m->model->n_links && r == 0; i++) {
+        const struct model_link *link = &m->model->links[i];
+
+        if (link->uplink)
+            r = watch_link(m->watch, link->index, link->mac, link->carrier);
+    }
+    watch_links_end(m->watch);
+    return r;
+}
+
+static int read_rules(struct manager *m)
+{
+    unsigned loads = m->kernel.loads;
+    int r = kernel_read_rules(&m->kernel, m->model);
+
+    m->rules_read_us = sources_now_us();
+    for (unsigned f = 0; f < FAMILIES; f++)
+        report_platform(m->model, (enum family_index)f, m->kernel.error[f]);
+    if (r == 0 && m->ready && m->kernel.loads != loads) {
+        m->healed++;
+        log_warning("Somebody changed or removed our firewall rules: put back");
+    }
+    return r;
+}
+
+/* Reads what is flagged. A flag is taken down only by a reading that succeeded. */
+static int look(struct manager *m, bool *ret_switches)
+{
+    int r = 0;
+
+    if (m->need_network) {
+        r = kernel_read_network(&m->kernel, m->model);
+        if (r == 0)
+            r = tell_links(m);
+        m->need_network = r < 0;
+    }
+    if (r == 0 && m->need_rules) {
+        r = read_rules(m);
+        m->need_rules = r < 0;
+    }
+    if (r == 0 && m->need_unnotified) {
+        r = kernel_read_unnotified(&m->kernel, m->model);
+        m->need_unnotified = r < 0;
+        *ret_switches = true;
+    }
+    return r;
+}
+
+/* ---- one look ---- */
+
+static void look_again(struct manager *m)
+{
+    m->need_network = m->need_rules = m->need_unnotified = true;
+}
+
+static void clear_dirty(struct slot *list)
+{
+    while (list != NULL) {
+        struct slot *next = list->next_dirty;
+
+        list->dirty = false;
+        list->next_dirty = NULL;
+        list = next;
+    }
+}
+
+static void touch_planned(struct manager *m, const struct plan *p)
+{
+    for (size_t i = 0; i < p->n_planned; i++)
+        model_touch(m->model, p->planned[i].slot);
+}
+
+/* 1: look again at once; 0: done; -errno: later. */
+static int take_result(struct manager *m, const struct plan *p, const struct apply_result *result)
+{
+    if (result->again_network)
+        m->need_network = m->need_unnotified = true;
+    if (result->again_rules)
+        m->need_rules = true;
+    if (result->failed) {
+        report_failure(&result->addr, result->error);
+        look_again(m);
+        touch_planned(m, p);
+        return result->error;
+    }
+    if (result->again_rules) {
+        touch_planned(m, p);
+        return 1;
+    }
+    if (result->flows > 0)
+        log_debug("Ended %u established connections that are not permitted any more",
+                  result->flows);
+    note_all(m, p);
+    return result->again_network;
+}
+
+/* The slots of the list keep their dirty mark until here: plan_sysctls() goes by it. */
+static int plan_and_apply(struct manager *m, bool switches)
+{
+    _cleanup_(plan_done) struct plan plan = {0};
+    struct apply_result result = {0};
+    struct slot *list = model_take_dirty(m->model);
+    int r;
+
+    m->model->now = (int64_t)time(NULL);
+    r = plan_slots(m->model, list, &plan);
+    if (r == 0 && (switches || plan.proxies_changed))
+        r = plan_sysctls(m->model, &plan);
+    clear_dirty(list);
+    if (r == 0)
+        status_capture(m->status, &plan);
+    if (r == 0)
+        r = apply_plan(&m->kernel, m->model, &plan, &result);
+    if (r < 0) { /* out of memory: nothing is known for sure */
+        look_again(m);
+        model_touch_all(m->model);
+        return r;
+    }
+    return take_result(m, &plan, &result);
+}
+
+static int look_and_apply(struct manager *m)
+{
+    bool switches = false;
+    int r = look(m, &switches);
+
+    if (r < 0)
+        return r;
+    if (m->kernel.generation == 0)
+        return -EAGAIN;
+    return plan_and_apply(m, switches);
+}
+
+void manager_withdraw_now(struct manager *m)
+{
+    if (m->kernel.generation == 0 || plan_and_apply(m, false) != 0)
+        look_again(m);
+    /* the rest (timers, sockets) is not urgent */
+    manager_schedule(m);
+}
+
+/* Type=notify: ready means that what QubesDB says is in place, or that it cannot say anything. */
+static void tell_ready(struct manager *m)
+{
+    if (m->ready || !(m->model->readable || m->said_lost))
+        return;
+    m->ready = true;
+    (void)sd_notify(0, "READY=1");
+}
+
+void manager_reconcile(struct manager *m)
+{
+    int r = 1;
+
+    m->reconciliations++;
+    for (int i = 0; i < RECONCILE_TRIES && r > 0; i++)
+        r = look_and_apply(m);
+    if (watch_flush(m->watch) < 0)
+        log_warning("Cannot listen on an uplink: conflicts with other hosts are not noticed there");
+    sources_arm_expiry(m);
+    sources_arm_conflicts(m);
+    if (r == 0) {
+        reconcile_retry_reset(&m->retry);
+        sources_disarm_retry(m);
+    } else {
+        if (r < 0)
+            report_failure(NULL, r);
+        sources_arm_retry(m, reconcile_retry_delay_us(&m->retry));
+    }
+    tell_ready(m);
+}
+
+/* ---- life ---- */
+
+static void withdraw(struct manager *m)
+{
+    m->model->stopping = true;
+    model_touch_all(m->model);
+    look_again(m);
+    manager_reconcile(m);
+}
+
+int manager_run(struct manager *m)
+{
+    int r;
+
+    look_again(m);
+    manager_reconcile(m);
+    r = sd_event_loop(m->event);
+    (void)sd_notify(0, "STOPPING=1");
+    if (m->stop) {
+        withdraw(m);
+        log_info("Stopped: all exposures are withdrawn");
+    } else if (r >= 0) {
+        log_info("Stopped for a successor: exposures stay as they are");
+    }
+    return r;
+}
+
+struct manager *manager_free(struct manager *m)
+{
+    if (m == NULL)
+        return NULL;
+    m->status = status_free(m->status);
+    m->wishes = wishes_free(m->wishes);
+    m->watch = watch_free(m->watch);
+    sources_done(m);
+    m->rt_monitor = rt_monitor_free(m->rt_monitor);
+    m->nft_monitor = nft_monitor_free(m->nft_monitor);
+    kernel_done(&m->kernel);
+    m->model = model_free(m->model);
+    m->event = sd_event_unref(m->event);
+    free(m);
+    return NULL;
+}
+
+void manager_freep(struct manager **m)
+{
+    *m = manager_free(*m);
+}
+
+int manager_new(const struct manager_config *config, struct manager **ret)
+{
+    _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (m == NULL)
+        return -ENOMEM;
+    m->config = *config;
+    m->next_expiry = INT64_MAX;
+    m->model = model_new();
+    if (m->model == NULL)
+        return -ENOMEM;
+    m->model->adopting = true;
+    r = sd_event_default(&m->event);
+    if (r >= 0)
+        r = kernel_open(&m->kernel, config->nft_program);
+    /* listening begins before the first reading: no change falls in between */
+    if (r >= 0)
+        r = sources_new(m);
+    if (r >= 0 && config->control != NULL)
+        r = status_new(m, config->control, &m->status);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(m);
+    return 0;
+}

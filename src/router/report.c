@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "router/elements.h"
+
+static struct {
+    unsigned changes;          /* in this series */
+    size_t strays, over_limit; /* said last */
+    bool platform_said[FAMILIES], platform[FAMILIES];
+    int last_error;
+} state;
+
+static int priority_of(enum verdict v)
+{
+    switch (v) {
+    case VERDICT_NONE:
+    case VERDICT_OPEN:
+    case VERDICT_ADOPTED:
+    case VERDICT_EXPIRED:
+    case VERDICT_PENDING:
+    case VERDICT_NO_VIF:
+    case VERDICT_SUPERSEDED:
+        return LOG_INFO;
+    case VERDICT_REFUSED:
+    case VERDICT_DUPLICATE:
+    case VERDICT_UNUSABLE:
+    case VERDICT_MISMATCH:
+    case VERDICT_CONFLICT:
+    case VERDICT_PLATFORM:
+    case VERDICT_VPN_HERE:
+    case VERDICT_UNREADABLE:
+    case VERDICT_UNSUPPORTED:
+        return LOG_WARNING;
+    }
+    return LOG_WARNING;
+}
+
+static const char *serving_vif(const struct slot *slot)
+{
+    return slot->n_actual > 0 && slot->actual[0].kind != OBJECT_PROXY ? slot->actual[0].vif : NULL;
+}
+
+void report_change(const struct model *m, const struct slot *slot, enum verdict before)
+{
+    char addr[ADDR_STR_MAX];
+    bool open = slot->verdict == VERDICT_OPEN;
+    const struct model_link *link = model_link_by_index(m, slot->conflict.uplink_index);
+    struct log_fields fields = {
+        .address = addr_format(&slot->addr, addr),
+        .qube = slot->qube,
+        .interface = slot->verdict == VERDICT_CONFLICT && link != NULL ? link->name
+                                                                       : serving_vif(slot),
+        .action = plan_verdict_name(slot->verdict),
+    };
+    const char *who = slot->qube != NULL && slot->qube[0] != '\0' ? slot->qube : "a qube";
+
+    if (++state.changes > ROUTER_LOG_BURST)
+        return;
+    if (open)
+        log_event(LOG_INFO, &fields, "%s of %s is served%s%s%s", addr, who,
+                  fields.interface != NULL ? " by " : "",
+                  fields.interface != NULL ? fields.interface : "",
+                  before == VERDICT_OPEN ? " (changed)" : "");
+    else if (slot->verdict == VERDICT_NONE)
+        log_event(LOG_INFO, &fields, "%s is not served any more", addr);
+    if (slot->reason != NULL)
+        log_event(priority_of(slot->verdict), &fields, "%s%s: %s", addr,
+                  open ? "" : " is not served", slot->reason);
+}
+
+void report_burst_end(void)
+{
+    if (state.changes > ROUTER_LOG_BURST)
+        log_info("... and %u more addresses changed; --status lists them all",
+                 state.changes - ROUTER_LOG_BURST);
+    state.changes = 0;
+}
+
+void report_refusals(const struct model *m)
+{
+    size_t shown = m->n_strays < ROUTER_MAX_STRAYS ? m->n_strays : ROUTER_MAX_STRAYS;
+    char path[2 * CLAIM_PATH_MAX];
+
+    if (m->n_strays != state.strays) {
+        for (size_t i = 0; i < shown && i < ROUTER_LOG_BURST && m->n_strays > state.strays; i++)
+            log_warning("Key %s %s: it exposes nothing",
+                        str_escape(str_from(m->strays[i].path), path, sizeof(path)),
+                        m->strays[i].why);
+        if (m->n_strays > shown)
+            log_warning("%zu keys name no address that can be served", m->n_strays);
+        state.strays = m->n_strays;
+    }
+    if (m->n_over_limit != state.over_limit && m->n_over_limit > 0)
+        log_error("%zu keys are beyond the limit of %d addresses and expose nothing",
+                  m->n_over_limit, ROUTER_MAX_ADDRESSES);
+    state.over_limit = m->n_over_limit;
+}
+
+void report_platform(const struct model *m, enum family_index family, const char *error)
+{
+    if (state.platform_said[family] && state.platform[family] == m->platform[family])
+        return;
+    state.platform_said[family] = true;
+    state.platform[family] = m->platform[family];
+    if (m->platform[family])
+        log_info("The platform's rules of \"%s qubes\" are in place", elements_family_name(family));
+    else
+        log_warning("%s: nothing is exposed over %s until that changes%s%s",
+                    m->missing[family] != NULL ? m->missing[family] : "no rules",
+                    family == FAMILY_IP6 ? "IPv6" : "IPv4", error[0] != '\0' ? "; nft: " : "",
+                    error);
+}
+
+void report_failure(const struct addr *addr, int error)
+{
+    char text[ADDR_STR_MAX];
+
+    if (state.last_error == error && addr == NULL)
+        return; /* tried again every few seconds: said once */
+    state.last_error = error;
+    if (addr != NULL && addr->family != 0)
+        log_error("%s: the kernel refused a change (%s); tried again", addr_format(addr, text),
+                  strerror(-error));
+    else
+        log_error("Cannot bring the kernel in line (%s); tried again", strerror(-error));
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "router/status_json.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "router/elements.h"
+#include "router/sysctl.h"
+
+static json_t *text(const char *s)
+{
+    char safe[2048];
+
+    return json_string(str_escape(str_from(s), safe, sizeof(safe)));
+}
+
+static void set_time(json_t *o, const char *key, int64_t seconds)
+{
+    char buf[32];
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    if (seconds != 0 && gmtime_r(&t, &tm) != NULL &&
+        strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+        (void)json_object_set_new(o, key, json_string(buf));
+}
+
+static void add_unique(json_t *array, const char *name)
+{
+    size_t i;
+    json_t *v;
+
+    json_array_foreach(array, i, v) {
+        if (strcmp(json_string_value(v), name) == 0)
+            return;
+    }
+    (void)json_array_append_new(array, text(name));
+}
+
+static json_t *conflict_json(const struct model *m, const struct slot *slot)
+{
+    const uint8_t *mac = slot->conflict.mac;
+    const struct model_link *link = model_link_by_index(m, slot->conflict.uplink_index);
+    char buf[24];
+
+    (void)snprintf(buf, sizeof(buf), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+                   mac[4], mac[5]);
+    return json_pack("{s:s, s:s}", "mac", buf, "interface", link != NULL ? link->name : "");
+}
+
+static void add_interfaces(json_t *o, const struct model *m, const struct slot *slot)
+{
+    json_t *vifs = json_array(), *answers = json_array(), *own = json_array();
+
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        const struct object *object = &slot->actual[i];
+        const struct model_link *link = model_link_by_index(m, object->uplink_index);
+
+        if (object->kind == OBJECT_PROXY)
+            add_unique(answers, link != NULL ? link->name : "?");
+        else
+            add_unique(vifs, object->vif);
+        if (object->kind == OBJECT_OWN)
+            add_unique(own, object->uplink);
+    }
+    (void)json_object_set_new(o, "vifs", vifs);
+    (void)json_object_set_new(o, "answered_on", answers);
+    (void)json_object_set_new(o, "keeps_address_on", own);
+}
+
+static void add_claim(json_t *o, const struct slot *slot)
+{
+    json_t *keys = json_array();
+
+    for (const struct claim *c = slot->claims; c != NULL; c = c->next)
+        (void)json_array_append_new(keys, json_pack("{s:o, s:o}", "key", text(c->path), "value",
+                                                    text(c->value)));
+    (void)json_object_set_new(o, "keys", keys);
+    if (slot->claims != NULL && slot->claims->valid) {
+        set_time(o, "expires", slot->claims->record.expires);
+        (void)json_object_set_new(o, "keep", json_boolean(slot->claims->record.keep));
+    }
+}
+
+struct context {
+    const struct model *m;
+    json_t *array;
+    size_t open;
+};
+
+static void add_slot(struct slot *slot, void *user)
+{
+    struct context *c = user;
+    char addr[ADDR_STR_MAX];
+    json_t *o = json_object();
+
+    (void)json_object_set_new(o, "address", json_string(addr_format(&slot->addr, addr)));
+    if (slot->qube != NULL && slot->qube[0] != '\0')
+        (void)json_object_set_new(o, "qube", text(slot->qube));
+    (void)json_object_set_new(o, "state", json_string(plan_verdict_name(slot->verdict)));
+    (void)json_object_set_new(o, "open", json_boolean(slot->verdict == VERDICT_OPEN));
+    if (slot->reason != NULL)
+        (void)json_object_set_new(o, "reason", text(slot->reason));
+    if (slot->conflict.present)
+        (void)json_object_set_new(o, "conflict", conflict_json(c->m, slot));
+    add_interfaces(o, c->m, slot);
+    add_claim(o, slot);
+    (void)json_array_append_new(c->array, o);
+    c->open += slot->verdict == VERDICT_OPEN;
+}
+
+static json_t *strays_json(const struct model *m)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < m->n_strays && i < ROUTER_MAX_STRAYS; i++)
+        (void)json_array_append_new(array, json_pack("{s:o, s:o}", "key", text(m->strays[i].path),
+                                                     "reason", text(m->strays[i].why)));
+    return array;
+}
+
+static json_t *uplinks_json(const struct model *m)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < m->n_links; i++) {
+        if (m->links[i].uplink)
+            (void)json_array_append_new(array, json_pack("{s:o, s:b}", "name",
+                                                         text(m->links[i].name), "carrier",
+                                                         m->links[i].carrier));
+    }
+    return array;
+}
+
+static json_t *platform_json(const struct manager *m)
+{
+    json_t *o = json_object();
+
+    for (unsigned f = 0; f < FAMILIES; f++) {
+        const char *missing = m->model->missing[f];
+        json_t *one = json_pack("{s:b}", "recognised", m->model->platform[f]);
+
+        if (missing != NULL)
+            (void)json_object_set_new(one, "missing", text(missing));
+        if (m->kernel.error[f][0] != '\0')
+            (void)json_object_set_new(one, "nft", text(m->kernel.error[f]));
+        (void)json_object_set_new(o, elements_family_name((enum family_index)f), one);
+    }
+    return o;
+}
+
+json_t *status_json(const struct manager *m)
+{
+    struct context c = {.m = m->model, .array = json_array()};
+    json_t *root = json_object();
+
+    model_each(m->model, add_slot, &c);
+    (void)json_object_set_new(root, "program", json_string("qubes-routing-manager"));
+    (void)json_object_set_new(root, "version", json_string(SLUICE_VERSION));
+    (void)json_object_set_new(root, "qubesdb",
+                              json_pack("{s:b, s:s}", "readable", m->model->readable, "error",
+                                        m->qubesdb_error != 0 ? strerror(-m->qubesdb_error) : ""));
+    (void)json_object_set_new(root, "dom0_daemon", json_boolean(m->model->marker));
+    (void)json_object_set_new(root, "vpn_qube", json_boolean(m->model->vpn_here || m->model->sealed));
+    (void)json_object_set_new(root, "platform", platform_json(m));
+    (void)json_object_set_new(root, "uplinks", uplinks_json(m->model));
+    (void)json_object_set_new(root, "open", json_integer((json_int_t)c.open));
+    (void)json_object_set_new(root, "addresses", c.array);
+    (void)json_object_set_new(root, "refused_keys", strays_json(m->model));
+    (void)json_object_set_new(root, "refused_keys_total", json_integer((json_int_t)m->model->n_strays));
+    (void)json_object_set_new(root, "over_limit", json_integer((json_int_t)m->model->n_over_limit));
+    (void)json_object_set_new(root, "healed", json_integer((json_int_t)m->healed));
+    (void)json_object_set_new(root, "reconciliations", json_integer((json_int_t)m->reconciliations));
+    return root;
+}
+
+static void format_op(const struct model *m, const struct op *op, char *buf, size_t size)
+{
+    static const char *const verbs[] = {
+        [OP_ADD] = "add",           [OP_REMOVE] = "remove",
+        [OP_FORGET] = "end flows",  [OP_SAVE_SYSCTL] = "remember",
+        [OP_UNSAVE_SYSCTL] = "forget", [OP_WRITE_SYSCTL] = "write",
+    };
+    char addr[ADDR_STR_MAX], object[OBJECT_STR_MAX], path[SYSCTL_PATH_MAX];
+    const struct model_link *link;
+
+    switch (op->kind) {
+    case OP_ADD:
+    case OP_REMOVE:
+        link = model_link_by_index(m, op->object.uplink_index);
+        if (op->object.kind == OBJECT_PROXY && link != NULL)
+            (void)snprintf(object, sizeof(object), "proxy on %s", link->name);
+        else
+            (void)object_format(&op->object, object);
+        (void)snprintf(buf, size, "%s %s: %s", verbs[op->kind], addr_format(&op->addr, addr), object);
+        break;
+    case OP_FORGET:
+        (void)snprintf(buf, size, "%s of %s that are not permitted any more", verbs[op->kind],
+                       addr_format(&op->addr, addr));
+        break;
+    case OP_SAVE_SYSCTL:
+    case OP_UNSAVE_SYSCTL:
+    case OP_WRITE_SYSCTL:
+        (void)snprintf(buf, size, "%s %s = %u", verbs[op->kind],
+                       sysctl_path(op->sysctl.id, op->sysctl.scope, path), op->sysctl.value);
+        break;
+    }
+}
+
+void status_json_ops(json_t *array, const struct model *m, const struct plan *p)
+{
+    char buf[384];
+
+    for (size_t i = 0; i < p->n_ops; i++) {
+        format_op(m, &p->ops[i], buf, sizeof(buf));
+        (void)json_array_append_new(array, text(buf));
+    }
+}
