@@ -60,7 +60,7 @@ int qdb_buffer_send(struct qdb_buffer *b, int fd)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+            return -errno;
         b->begin += (size_t)n;
     }
     b->begin = b->end = 0;

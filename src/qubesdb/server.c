@@ -346,7 +346,8 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
     (void)source;
     (void)fd;
     client_flush(c);
-    if ((revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) && qdb_buffer_size(&c->out) == 0 && c->in_begin == c->in_end)
+    if ((revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) && qdb_buffer_size(&c->out) == 0 &&
+        c->in_begin == c->in_end)
         client_receive(c);
     while (c->in_begin < c->in_end && qdb_buffer_size(&c->out) == 0 && !c->closing && !c->dead) {
         client_process(c);

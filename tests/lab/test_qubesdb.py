@@ -101,6 +101,7 @@ def test_write_replaces(db):
     db.write("/a", "long value")
     db.write("/a", "x")
     assert db.read("/a") == b"x"
+    assert db.list() == ["/a"]
 
 
 def test_empty_value_is_not_absence(db):
@@ -480,6 +481,16 @@ def test_requests_before_a_half_close_are_answered(server):
         client.sock.shutdown(socket.SHUT_WR)
         assert [client.answer()[0] for _ in range(1000)] == [RESP_OK] * 1000
         assert is_closed(client)
+
+
+def test_answers_are_sent_before_the_server_closes(server, db):
+    db.write("/big", "x" * 3000)
+    for count in range(50, 110, 3):
+        with QubesDB(server.socket) as client:
+            client.send_raw(pack(CMD_READ, "/big") * count + pack(CMD_WRITE, "no-slash", b"1"))
+            assert is_usable(db) and is_usable(db)  # the server has been round
+            assert [client.answer()[0] for _ in range(count + 1)] == [RESP_READ] * count + [RESP_ERROR]
+            assert is_closed(client)
 
 
 def test_ten_thousand_keys(db):

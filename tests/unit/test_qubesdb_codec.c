@@ -94,8 +94,9 @@ static void test_client_splits(void **state)
     put(&raw, QDB_RESP_MULTIREAD, "/big", sizeof(big), big, sizeof(big));
     put_text(&raw, QDB_RESP_MULTIREAD, "", "");
     for (size_t cut = 1; cut < raw.len; cut++) {
-        static const enum qdb_type types[] = {QDB_RESP_OK,   QDB_RESP_READ,      QDB_RESP_WATCH,
-                                              QDB_RESP_READ, QDB_RESP_MULTIREAD, QDB_RESP_MULTIREAD};
+        static const enum qdb_type types[] = {QDB_RESP_OK,        QDB_RESP_READ,
+                                              QDB_RESP_WATCH,     QDB_RESP_READ,
+                                              QDB_RESP_MULTIREAD, QDB_RESP_MULTIREAD};
         static const char *const paths[] = {"/a", "/b", "/c/", "/empty", "/big", ""};
         static const size_t lens[] = {0, 5, 0, 0, QDB_VALUE_MAX, 0};
         static struct qdb_decoder d;

@@ -33,6 +33,10 @@ static void answer(struct peer_conn *c, const struct qdb_message *m)
         peer_send(c, QDB_RESP_OK, m->path, "");
         return;
     }
+    if (m->type == QDB_CMD_WRITE) {
+        peer_send(c, QDB_RESP_OK, m->path, "");
+        return;
+    }
     for (const struct peer_key *k = c->peer->keys; k && k->path; k++) {
         if (m->type == QDB_CMD_READ && strcmp(k->path, m->path) == 0) {
             peer_send(c, QDB_RESP_READ, m->path, k->value);
