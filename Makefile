@@ -17,6 +17,7 @@ SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 .PHONY: all help deps deps-lint demo lab check bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
 
 all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
 	@ninja -C $(BUILD) --quiet
 
 help:
@@ -111,15 +112,16 @@ tidy: deps-lint
 	@printf '%s\n' $(SOURCES) | xargs -P 2 -n 4 clang-tidy -p build-clang --quiet --warnings-as-errors='*' \
 		2> build-clang/tidy.log || { grep -v 'warnings generated' build-clang/tidy.log; exit 1; }
 
-# The lists of <sys/queue.h> are macros without which cppcheck cannot read a file.
-QUEUE_H = $(shell printf '\043include <sys/queue.h>\n' | $(CC) -M -xc - 2>/dev/null | grep -o '/[^ ]*/sys/queue\.h')
+# Headers with loops that are macros: without them cppcheck cannot read a file.
+MACROS = $(shell printf '\043include <sys/queue.h>\n\043include <jansson.h>\n' | $(CC) -M -xc - 2>/dev/null | \
+	tr ' ' '\n' | grep -E "/(sys/queue|jansson)\.h$$" | sed "s,^,--include=,")
 
 cppcheck: deps-lint
 	@echo "cppcheck"
 	@mkdir -p build-cppcheck
 	@cppcheck --quiet -j 2 --std=c11 --library=posix,gnu --enable=warning,performance,portability --error-exitcode=1 \
 		--inline-suppr --suppressions-list=tests/lint/cppcheck-suppressions.txt \
-		--include=$(QUEUE_H) --cppcheck-build-dir=build-cppcheck -D_GNU_SOURCE -DSLUICE_VERSION='""' -I src src
+		$(MACROS) --cppcheck-build-dir=build-cppcheck -D_GNU_SOURCE -DSLUICE_VERSION='""' -I src src
 
 install: all
 	@meson install -C $(BUILD) --no-rebuild
