@@ -18,7 +18,7 @@ SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) -n | grep -q 'no work to do' || ninja -C $(BUILD) --quiet
 
 help:
 	@echo "make            build"

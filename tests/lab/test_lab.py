@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab itself, without our router: the platform's stand-in behaves as the platform does, nothing is left over."""
+"""The lab itself, without our router but for the demo: the platform's stand-in behaves as the platform does, and nothing
+is left over."""
 
 import os
 import signal
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab import platform, topologies
+from lab import demo, platform, topologies
 from lab.lab import Lab
 from lab.topology import Host, Link
 
@@ -336,6 +337,11 @@ def test_two_sandboxes_do_not_meet():
         for process in (one, two):
             process.stdin.close()
             assert process.wait(5) == 0
+
+
+@pytest.mark.usefixtures("need_router")
+def test_demo(basic, capsys):
+    assert demo.Demo(basic).run() == 0, capsys.readouterr().out
 
 
 def test_a_lab_outside_of_the_sandbox_refuses(monkeypatch):
