@@ -392,6 +392,22 @@ int allow_disjoint(const struct allow *allow, int family, struct allow *ret)
     return 0;
 }
 
+int allow_join(const struct allow *a, const struct allow *b, struct allow *ret)
+{
+    _cleanup_(allow_done) struct allow out = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < a->n && r == 0; i++)
+        r = allow_append(&out, &a->entries[i]);
+    for (size_t i = 0; i < b->n && r == 0; i++)
+        r = allow_append(&out, &b->entries[i]);
+    if (r < 0)
+        return r;
+    *ret = out;
+    out = (struct allow){0};
+    return 0;
+}
+
 void publish_done(struct publish *publish)
 {
     free(publish->entries);
@@ -447,20 +463,57 @@ static int parse_map(struct str s, struct publish *publish, char *why)
     return 0;
 }
 
+bool publish_leads(const struct publish *publish, uint8_t proto, uint16_t outside, uint16_t inside,
+                   const struct addr *from)
+{
+    for (size_t i = 0; i < publish->n; i++) {
+        const struct publish_entry *e = &publish->entries[i];
+
+        if (proto_matches(e->proto, from->family, proto) && outside >= e->outside_lo &&
+            outside <= e->outside_hi && inside == e->inside_lo + (outside - e->outside_lo) &&
+            (e->from.addr.family == 0 || prefix_contains(&e->from, from)))
+            return true;
+    }
+    return false;
+}
+
+/* One port outside cannot lead to two ports inside. */
+static bool contradicts(const struct publish_entry *a, const struct publish_entry *b)
+{
+    return a->proto == b->proto && a->outside_lo <= b->outside_hi &&
+           b->outside_lo <= a->outside_hi &&
+           a->inside_lo - a->outside_lo != b->inside_lo - b->outside_lo;
+}
+
+static int check_contradictions(const struct publish *publish, char *why)
+{
+    for (size_t i = 0; i < publish->n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (contradicts(&publish->entries[i], &publish->entries[k]))
+                return refuse(why, "port %u outside leads to two ports inside",
+                              publish->entries[i].outside_lo);
+        }
+    }
+    return 0;
+}
+
 int publish_parse(struct str text, struct publish *ret, char why[static ALLOW_WHY_MAX])
 {
     _cleanup_(publish_done) struct publish publish = {0};
     struct str piece;
+    int r;
 
     why[0] = '\0';
     if (str_trim(text).len > 0) {
         while (str_next(&text, ';', &piece)) {
-            int r = parse_map(piece, &publish, why);
-
+            r = parse_map(piece, &publish, why);
             if (r < 0)
                 return r;
         }
     }
+    r = check_contradictions(&publish, why);
+    if (r < 0)
+        return r;
     *ret = publish;
     publish = (struct publish){0};
     return 0;

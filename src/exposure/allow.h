@@ -56,6 +56,9 @@ bool allow_accepts(const struct allow *allow, int family, uint8_t proto, uint16_
  */
 int allow_disjoint(const struct allow *allow, int family, struct allow *ret);
 
+/* The entries of both. *ret owns its entries. 0, -ENOMEM, -E2BIG. */
+int allow_join(const struct allow *a, const struct allow *b, struct allow *ret);
+
 struct publish_entry {
     enum allow_proto proto; /* TCP or UDP */
     uint16_t outside_lo, outside_hi;
@@ -70,3 +73,7 @@ struct publish {
 
 int publish_parse(struct str text, struct publish *ret, char why[static ALLOW_WHY_MAX]);
 void publish_done(struct publish *publish);
+
+/* Does the port outside lead to this port inside, for this source? */
+bool publish_leads(const struct publish *publish, uint8_t proto, uint16_t outside, uint16_t inside,
+                   const struct addr *from);

@@ -58,13 +58,19 @@ static void change_proxies(struct work *w, enum op_kind kind)
 static int add_element_op(struct nft_batch *batch, const struct op *op)
 {
     struct nft_set set = elements_set(op->object.kind, model_family(&op->addr));
+    uint8_t data[NFT_KEY_MAX];
     struct nft_key key;
+    size_t len;
     int r = elements_key(&op->addr, &op->object, &key);
 
     if (r < 0)
         return r;
-    return op->kind == OP_ADD ? nft_batch_add_element(batch, &set, &key)
-                              : nft_batch_del_element(batch, &set, &key);
+    if (op->kind == OP_REMOVE)
+        return nft_batch_del_element(batch, &set, &key);
+    if (op->object.kind != OBJECT_DNAT)
+        return nft_batch_add_element(batch, &set, &key);
+    len = elements_data(&op->addr, &op->object, data);
+    return nft_batch_add_mapping(batch, &set, &key, data, len);
 }
 
 /* only: NULL for all addresses */
@@ -277,8 +283,9 @@ static bool judge_flow(const struct ct_flow *flow, void *user)
     const struct addr *addr = &j->planned->slot->addr;
 
     if (addr_equal(&flow->orig.dst, addr) || addr_equal(&flow->reply.src, addr))
-        return !plan_inbound_stays(j->planned, flow->reply.protocol, flow->reply.src_port,
-                                   &flow->orig.src);
+        return !plan_inbound_stays(j->planned, flow->reply.protocol,
+                                   addr_equal(&flow->orig.dst, addr) ? 0 : flow->orig.dst_port,
+                                   flow->reply.src_port, &flow->orig.src);
     if (addr_equal(&flow->orig.src, addr) && addr_equal(&flow->reply.dst, addr))
         return !plan_outbound_stays(j->m, j->planned, &flow->orig.dst);
     return false;

@@ -13,7 +13,9 @@ static const char *const set_names[] = {
     [OBJECT_ANY] = "network-server-any",     [OBJECT_SOME] = "network-server-some",
     [OBJECT_PROTO] = "network-server-proto", [OBJECT_PORT] = "network-server-port",
     [OBJECT_FROM] = "network-server-from",   [OBJECT_RULE] = "network-server-rule",
-    [OBJECT_OWN] = "own-address",
+    [OBJECT_PUBLISHED] = "network-server-published",
+    [OBJECT_PUBLISHED_FROM] = "network-server-published-from",
+    [OBJECT_DNAT] = "published",             [OBJECT_OWN] = "own-address",
 };
 
 uint8_t elements_family(enum family_index family)
@@ -29,18 +31,54 @@ const char *elements_family_name(enum family_index family)
 struct nft_set elements_set(enum object_kind kind, enum family_index family)
 {
     return (struct nft_set){elements_family(family),
-                            kind == OBJECT_OWN ? TABLE_OWN : TABLE_PLATFORM, set_names[kind]};
+                            OBJECT_IS_ACCESS(kind) ? TABLE_PLATFORM : TABLE_OWN, set_names[kind]};
 }
 
 static bool is_interval(enum object_kind kind)
 {
-    return kind == OBJECT_FROM || kind == OBJECT_RULE;
+    return kind == OBJECT_FROM || kind == OBJECT_RULE || kind == OBJECT_PUBLISHED_FROM;
+}
+
+static bool has_port(enum object_kind kind)
+{
+    return kind == OBJECT_PORT || kind == OBJECT_RULE || kind == OBJECT_PUBLISHED ||
+           kind == OBJECT_PUBLISHED_FROM;
+}
+
+static bool has_proto(enum object_kind kind)
+{
+    return kind == OBJECT_PROTO || has_port(kind);
 }
 
 /* In an interval set every part has two ends, also where they are the same. */
 static int add(struct nft_key *key, bool interval, const void *lo, const void *hi, size_t len)
 {
     return interval ? nft_key_add_range(key, lo, hi, len) : nft_key_add(key, lo, len);
+}
+
+/* The port outside is the key, address and port inside are the value. */
+static int dnat_key(const struct object *o, struct nft_key *ret)
+{
+    uint16_t outside = htons(o->port_lo);
+    struct nft_key key = {0};
+    int r = nft_key_add(&key, &o->proto, sizeof(o->proto));
+
+    if (r == 0)
+        r = nft_key_add(&key, &outside, sizeof(outside));
+    if (r == 0)
+        *ret = key;
+    return r;
+}
+
+size_t elements_data(const struct addr *addr, const struct object *o, uint8_t *ret)
+{
+    size_t size = addr_size(addr->family);
+    uint16_t inside = htons(o->port_hi);
+
+    (void)memset(ret, 0, size + 4);
+    memcpy(ret, addr->bytes, size);
+    memcpy(ret + size, &inside, sizeof(inside));
+    return size + 4;
 }
 
 int elements_key(const struct addr *addr, const struct object *o, struct nft_key *ret)
@@ -51,12 +89,14 @@ int elements_key(const struct addr *addr, const struct object *o, struct nft_key
     struct nft_key key = {0};
     int r;
 
+    if (o->kind == OBJECT_DNAT)
+        return dnat_key(o, ret);
     r = add(&key, interval, o->vif, o->vif, IFNAMSIZ);
     if (r == 0)
         r = add(&key, interval, addr->bytes, addr->bytes, size);
-    if (r == 0 && (o->kind == OBJECT_PROTO || o->kind == OBJECT_PORT || o->kind == OBJECT_RULE))
+    if (r == 0 && has_proto(o->kind))
         r = add(&key, interval, &o->proto, &o->proto, sizeof(o->proto));
-    if (r == 0 && (o->kind == OBJECT_PORT || o->kind == OBJECT_RULE))
+    if (r == 0 && has_port(o->kind))
         r = add(&key, interval, &lo, &hi, sizeof(lo));
     if (r == 0 && interval)
         r = add(&key, interval, o->src_lo.bytes, o->src_hi.bytes, size);
@@ -84,11 +124,11 @@ static void read_addr(struct cursor *c, int family, struct addr *ret)
 static void read_rest(struct cursor *c, int family, struct object *o, uint16_t *port,
                       struct addr *src)
 {
-    if (o->kind == OBJECT_PROTO || o->kind == OBJECT_PORT || o->kind == OBJECT_RULE) {
+    if (has_proto(o->kind)) {
         o->proto = cursor_u8(c);
         (void)cursor_take(c, 3);
     }
-    if (o->kind == OBJECT_PORT || o->kind == OBJECT_RULE) {
+    if (has_port(o->kind)) {
         *port = cursor_u16be(c);
         (void)cursor_take(c, 2);
     }
@@ -98,15 +138,40 @@ static void read_rest(struct cursor *c, int family, struct object *o, uint16_t *
         read_name(c, o->uplink);
 }
 
-int elements_object(enum object_kind kind, enum family_index family, const struct nft_key *key,
+static int dnat_object(int family, const struct nft_element *e, struct addr *ret_addr,
+                       struct object *ret)
+{
+    struct cursor key = cursor_from(e->key.data, e->key.len);
+    struct cursor data = cursor_from(e->data, e->data_len);
+    struct object o = {.kind = OBJECT_DNAT};
+    struct addr addr;
+
+    o.proto = cursor_u8(&key);
+    (void)cursor_take(&key, 3);
+    o.port_lo = cursor_u16be(&key);
+    (void)cursor_take(&key, 2);
+    read_addr(&data, family, &addr);
+    o.port_hi = cursor_u16be(&data);
+    (void)cursor_take(&data, 2);
+    if (!cursor_ok(&key) || key.left != 0 || !cursor_ok(&data) || data.left != 0)
+        return -EBADMSG;
+    *ret_addr = addr;
+    *ret = o;
+    return 0;
+}
+
+int elements_object(enum object_kind kind, enum family_index family, const struct nft_element *e,
                     struct addr *ret_addr, struct object *ret)
 {
+    const struct nft_key *key = &e->key;
     int af = family == FAMILY_IP6 ? AF_INET6 : AF_INET;
     struct cursor c = cursor_from(key->data, key->len);
     struct object o = {.kind = kind};
     char name[IFNAMSIZ];
     struct addr addr;
 
+    if (kind == OBJECT_DNAT)
+        return dnat_object(af, e, ret_addr, ret);
     read_name(&c, o.vif);
     read_addr(&c, af, &addr);
     read_rest(&c, af, &o, &o.port_lo, &o.src_lo);

@@ -13,6 +13,7 @@
 #define CHAIN_HOOK     "custom-forward" /* the platform's, for rules of others */
 #define CHAIN_ENTRY    "network-server"
 #define CHAIN_SOME     "network-server-some"
+#define CHAIN_PUBLISHED "network-server-published"
 
 uint8_t elements_family(enum family_index family); /* NFPROTO_* */
 const char *elements_family_name(enum family_index family); /* "ip", "ip6" */
@@ -23,8 +24,11 @@ struct nft_set elements_set(enum object_kind kind, enum family_index family);
 /* 0 or -ENOSPC. */
 int elements_key(const struct addr *addr, const struct object *o, struct nft_key *ret);
 
-/* -EBADMSG when the key is not what we would write. uplink_index of OWN stays 0. */
-int elements_object(enum object_kind kind, enum family_index family, const struct nft_key *key,
+/* The value of an element of OBJECT_DNAT's map. ret has room for NFT_KEY_MAX bytes. */
+size_t elements_data(const struct addr *addr, const struct object *o, uint8_t *ret);
+
+/* -EBADMSG when the element is not what we would write. uplink_index of OWN stays 0. */
+int elements_object(enum object_kind kind, enum family_index family, const struct nft_element *e,
                     struct addr *ret_addr, struct object *ret);
 
 /* The set that holds values of kernel switches from before us. */

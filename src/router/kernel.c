@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "netlink/diag.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
+#include "reconcile/reconcile.h"
 #include "router/elements.h"
 #include "router/sysctl.h"
 
@@ -29,6 +31,8 @@ int kernel_open(struct kernel *k, const char *nft_program)
         r = nl_open(NETLINK_NETFILTER, &k->nft);
     if (r == 0)
         r = nl_open(NETLINK_NETFILTER, &k->conntrack);
+    if (r == 0)
+        r = nl_open(NETLINK_SOCK_DIAG, &k->diag);
     if (r < 0)
         kernel_done(k);
     return r;
@@ -39,6 +43,7 @@ void kernel_done(struct kernel *k)
     k->route = nl_free(k->route);
     k->nft = nl_free(k->nft);
     k->conntrack = nl_free(k->conntrack);
+    k->diag = nl_free(k->diag);
     model_sysctl_list_done(&k->stored);
 }
 
@@ -166,7 +171,7 @@ static int take_element(const struct nft_element *e, void *user)
     int error;
 
     /* what we would never write cannot be compared; it is not reachable by the rules either */
-    if (elements_object(r->kind, r->family, &e->key, &addr, &o) < 0)
+    if (elements_object(r->kind, r->family, e, &addr, &o) < 0)
         return 0;
     if (o.kind == OBJECT_OWN) {
         link = model_link_by_name(r->m, o.uplink);
@@ -412,4 +417,58 @@ int kernel_read_unnotified(struct kernel *k, struct model *m)
     model_each(m, touch_served, m);
     r = rt_dump_proxies(k->route, begin_proxies, take_proxy, m);
     return r < 0 ? r : read_switches(m);
+}
+
+/* ---- listeners ---- */
+
+struct listeners {
+    struct model_listener *items;
+    size_t n;
+};
+
+/* Nobody reaches a loopback address by an uplink: such a port is free outside. */
+static bool is_loopback(const struct addr *a)
+{
+    static const uint8_t loopback6[16] = {[15] = 1};
+
+    return a->family == AF_INET ? a->bytes[0] == 127 : memcmp(a->bytes, loopback6, 16) == 0;
+}
+
+static int take_listener(const struct diag_listener *listener, void *user)
+{
+    struct listeners *l = user;
+    int r = is_loopback(&listener->local) ? 1 : grow(&l->items, l->n, sizeof(*l->items));
+
+    if (r != 0)
+        return r < 0 ? r : 0;
+    (void)memset(&l->items[l->n], 0, sizeof(*l->items));
+    l->items[l->n].family = listener->local.family;
+    l->items[l->n].proto = listener->proto;
+    l->items[l->n].port = listener->port;
+    l->n++;
+    return 0;
+}
+
+static int compare_listener(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct model_listener));
+}
+
+int kernel_read_listeners(struct kernel *k, struct model *m)
+{
+    struct listeners l = {0};
+    int r = diag_dump_listeners(k->diag, take_listener, &l);
+
+    if (r < 0) {
+        free(l.items);
+        return r;
+    }
+    l.n = reconcile_sort(l.items, l.n, sizeof(*l.items), compare_listener);
+    if (l.n != m->n_listeners ||
+        (l.n > 0 && memcmp(l.items, m->listeners, l.n * sizeof(*l.items)) != 0))
+        m->publish_changed = true;
+    free(m->listeners);
+    m->listeners = l.items;
+    m->n_listeners = l.n;
+    return 0;
 }

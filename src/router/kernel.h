@@ -18,7 +18,7 @@
 #define KERNEL_PROTOCOL 78
 
 struct kernel {
-    struct nl_sock *route, *nft, *conntrack; /* owned */
+    struct nl_sock *route, *nft, *conntrack, *diag; /* owned */
     const char *nft_program;                 /* borrowed; NULL: read only, never load */
     uint32_t generation; /* of the ruleset that the model knows; 0: not read */
     struct skeleton_digest skeleton[FAMILIES];
@@ -34,3 +34,5 @@ void kernel_done(struct kernel *k);
 int kernel_read_network(struct kernel *k, struct model *m);
 int kernel_read_rules(struct kernel *k, struct model *m);
 int kernel_read_unnotified(struct kernel *k, struct model *m);
+/* The ports that programs of this net qube have open, for published ports. */
+int kernel_read_listeners(struct kernel *k, struct model *m);

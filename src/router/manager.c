@@ -53,9 +53,10 @@ static void watch_slot(struct manager *m, const struct slot *slot)
 
 static void note_expiry(struct manager *m, const struct planned *planned)
 {
-    if (planned->verdict == VERDICT_OPEN && planned->claim->record.expires != 0 &&
-        planned->claim->record.expires < m->next_expiry)
-        m->next_expiry = planned->claim->record.expires;
+    const struct claim *c = planned->verdict == VERDICT_OPEN ? planned->claim : NULL;
+
+    if (c != NULL && c->record.expires != 0 && c->record.expires < m->next_expiry)
+        m->next_expiry = c->record.expires;
 }
 
 static int set_text(char **at, const char *text)
@@ -80,7 +81,7 @@ static void note_planned(struct manager *m, const struct planned *planned)
     int r = set_text(&slot->reason, planned->reason);
 
     slot->verdict = planned->verdict;
-    slot->keep = planned->verdict == VERDICT_OPEN ? planned->claim->record.keep : slot->keep;
+    slot->keep = planned->keep;
     if (r == 0 && planned->claim != NULL && planned->claim->valid)
         r = set_text(&slot->qube, planned->claim->record.vm);
     if (r < 0)
@@ -153,6 +154,8 @@ static int look(struct manager *m, bool *ret_switches)
         m->need_unnotified = r < 0;
         *ret_switches = true;
     }
+    if (r == 0 && (m->model->publish_changed || (m->model->has_publish && *ret_switches)))
+        r = kernel_read_listeners(&m->kernel, m->model);
     return r;
 }
 

@@ -45,6 +45,7 @@ struct model *model_free(struct model *m)
     free(m->subnets);
     free(m->hosts);
     free(m->wide);
+    free(m->listeners);
     free(m->ever_uplink);
     model_sysctl_list_done(&m->sysctls);
     model_sysctl_list_done(&m->put_back);
@@ -101,14 +102,6 @@ void model_touch(struct model *m, struct slot *slot)
     m->dirty = slot;
 }
 
-struct slot *model_take_dirty(struct model *m)
-{
-    struct slot *list = m->dirty;
-
-    m->dirty = NULL;
-    return list;
-}
-
 struct visit {
     model_visit_fn fn;
     void *user;
@@ -137,6 +130,32 @@ static void touch_one(struct slot *slot, void *user)
 void model_touch_all(struct model *m)
 {
     model_each(m, touch_one, m);
+}
+
+static void touch_publisher(struct slot *slot, void *user)
+{
+    struct model *m = user;
+
+    for (const struct claim *c = slot->claims; c != NULL; c = c->next) {
+        if (c->record.publish.n > 0) {
+            m->has_publish = true;
+            model_touch(m, slot);
+        }
+    }
+}
+
+struct slot *model_take_dirty(struct model *m)
+{
+    struct slot *list;
+
+    if (m->publish_changed) {
+        m->publish_changed = false;
+        m->has_publish = false;
+        model_each(m, touch_publisher, m);
+    }
+    list = m->dirty;
+    m->dirty = NULL;
+    return list;
 }
 
 bool model_drop_idle(struct model *m, struct slot *slot)

@@ -35,7 +35,9 @@ struct claim {
     bool valid;             /* record holds what the key says */
     bool off;               /* valid and says "not exposed" (masquerade) */
     struct record record;   /* owned */
-    struct allow permitted; /* owned; record.allow for this family, without overlaps */
+    bool everything;        /* every port from anybody; else by permitted */
+    struct allow permitted; /* owned; who gets in, for this family, without overlaps */
+    struct allow outside;   /* owned; who gets in by ports published here, by the port outside */
     char *why;              /* owned; why it is refused, NULL when valid */
     unsigned reading;       /* number of the full reading that saw it last */
 };
@@ -55,6 +57,12 @@ struct model_link {
 struct model_subnet { /* an address of this machine */
     uint32_t index;
     struct prefix prefix;
+};
+
+struct model_listener { /* a port that a program of this net qube has open */
+    uint8_t family;     /* AF_INET6 may take IPv4 as well: it counts for both */
+    uint8_t proto;      /* IPPROTO_TCP, IPPROTO_UDP */
+    uint16_t port;
 };
 
 struct model_route {
@@ -160,6 +168,10 @@ struct model {
     size_t n_hosts;
     struct model_route *wide; /* all others */
     size_t n_wide;
+    struct model_listener *listeners; /* read while something is published */
+    size_t n_listeners;
+    bool has_publish;     /* some claim publishes ports */
+    bool publish_changed; /* which ports are wanted, or used here: all that publish are planned */
     uint32_t *ever_uplink; /* indexes that held a default route or a subnet once */
     size_t n_ever_uplink;
 

@@ -51,6 +51,7 @@ struct claim *model_claim_free(struct claim *c)
         return NULL;
     record_done(&c->record);
     allow_done(&c->permitted);
+    allow_done(&c->outside);
     free(c->value);
     free(c->why);
     free(c);
@@ -139,7 +140,50 @@ static int parse_method(struct claim *c, struct str value)
         return claim_refuse(c, "\"%s\" is neither forward nor masquerade",
                             str_escape(value, shown, sizeof(shown)));
     c->record = (struct record){.edge = true, .forward = true};
+    c->everything = true;
     return 0;
+}
+
+/* Published ports as rules: by the ports outside, or by those inside. */
+static int publish_as_allow(const struct publish *publish, bool outside, struct allow *ret)
+{
+    ret->entries = calloc(publish->n, sizeof(*ret->entries));
+    if (ret->entries == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < publish->n; i++) {
+        const struct publish_entry *e = &publish->entries[i];
+        uint16_t lo = outside ? e->outside_lo : e->inside_lo;
+
+        ret->entries[ret->n++] = (struct allow_entry){
+            .proto = e->proto,
+            .port_lo = lo,
+            .port_hi = (uint16_t)(lo + (e->outside_hi - e->outside_lo)),
+            .from = e->from,
+        };
+    }
+    return 0;
+}
+
+/*
+ * At the edge, published ports are let in only when they came to the port outside. At an inner hop
+ * they arrive with the address and port inside: there they are rules like any other.
+ */
+static int settle_access(struct claim *c, int family)
+{
+    _cleanup_(allow_done) struct allow ports = {0}, both = {0};
+    int r = 0;
+
+    c->everything = c->record.forward && !c->record.has_allow;
+    if (c->record.publish.n > 0)
+        r = publish_as_allow(&c->record.publish, c->record.edge, &ports);
+    if (r == 0 && c->record.edge && ports.n > 0)
+        r = allow_disjoint(&ports, family, &c->outside);
+    if (r < 0 || c->everything)
+        return r;
+    if (c->record.edge || ports.n == 0)
+        return allow_disjoint(&c->record.allow, family, &c->permitted);
+    r = allow_join(&c->record.allow, &ports, &both);
+    return r < 0 ? r : allow_disjoint(&both, family, &c->permitted);
 }
 
 static int parse_record(struct claim *c, int family, struct str value)
@@ -154,7 +198,7 @@ static int parse_record(struct claim *c, int family, struct str value)
         return r;
     if (c->record.via.family != 0 && c->record.via.family != family)
         return claim_refuse(c, "via= is of the other IP version");
-    r = c->record.has_allow ? allow_disjoint(&c->record.allow, family, &c->permitted) : 0;
+    r = settle_access(c, family);
     if (r == -E2BIG)
         return claim_refuse(c, "allow: too many combinations of ports and networks");
     c->valid = r == 0;
@@ -165,9 +209,10 @@ static int claim_parse(struct claim *c, int family, struct str value)
 {
     record_done(&c->record);
     allow_done(&c->permitted);
+    allow_done(&c->outside);
     free(c->why);
     c->why = NULL;
-    c->valid = c->off = false;
+    c->valid = c->off = c->everything = false;
     switch (c->source) {
     case CLAIM_METHOD:
         return parse_method(c, value);
@@ -183,6 +228,7 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
 {
     struct claim **at = &slot->claims;
     char *copy;
+    int r;
 
     while (*at != NULL && strcmp((*at)->path, path) != 0)
         at = &(*at)->next;
@@ -211,7 +257,10 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
     (*at)->value_len = value.len;
     (*at)->reading = m->reading;
     model_touch(m, slot);
-    return claim_parse(*at, slot->addr.family, value);
+    m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
+    r = claim_parse(*at, slot->addr.family, value);
+    m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
+    return r;
 }
 
 static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
@@ -219,6 +268,7 @@ static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
     struct claim *c = *at;
 
     *at = c->next;
+    m->publish_changed = m->publish_changed || c->record.publish.n > 0;
     (void)model_claim_free(c);
     model_touch(m, slot);
 }

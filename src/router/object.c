@@ -42,6 +42,12 @@ const char *object_kind_name(enum object_kind kind)
         return "from";
     case OBJECT_RULE:
         return "rule";
+    case OBJECT_PUBLISHED:
+        return "published";
+    case OBJECT_PUBLISHED_FROM:
+        return "published-from";
+    case OBJECT_DNAT:
+        return "dnat";
     case OBJECT_OWN:
         return "own-address";
     case OBJECT_PROXY:
@@ -64,6 +70,7 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
         (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u", kind, o->vif, o->proto);
         break;
     case OBJECT_PORT:
+    case OBJECT_PUBLISHED:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u port %u", kind, o->vif, o->proto,
                        o->port_lo);
         break;
@@ -72,9 +79,14 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
                        addr_format(&o->src_lo, lo), addr_format(&o->src_hi, hi));
         break;
     case OBJECT_RULE:
+    case OBJECT_PUBLISHED_FROM:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s protocol %u ports %u-%u from %s-%s", kind,
                        o->vif, o->proto, o->port_lo, o->port_hi, addr_format(&o->src_lo, lo),
                        addr_format(&o->src_hi, hi));
+        break;
+    case OBJECT_DNAT:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s protocol %u port %u to port %u", kind, o->proto,
+                       o->port_lo, o->port_hi);
         break;
     case OBJECT_OWN:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);

@@ -19,16 +19,21 @@ enum object_kind {
     OBJECT_PORT,  /* ... . protocol . port */
     OBJECT_FROM,  /* vif . address . network */
     OBJECT_RULE,  /* ... . protocol . ports . network */
+    OBJECT_PUBLISHED,      /* like PORT, of connections to a published port: the one outside */
+    OBJECT_PUBLISHED_FROM, /* like RULE, likewise */
+    OBJECT_DNAT,  /* protocol . outside port (port_lo) leads to the address, inside port (port_hi) */
     OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
     OBJECT_PROXY, /* proxy neighbour entry on an uplink */
 };
 #define OBJECT_KINDS    (OBJECT_PROXY + 1)
 #define OBJECT_SETS     (OBJECT_OWN + 1) /* kinds that are set elements */
+/* Kinds that let somebody in. */
+#define OBJECT_IS_ACCESS(kind) ((kind) < OBJECT_DNAT)
 
 struct object {
     enum object_kind kind;
     uint32_t uplink_index; /* OWN, PROXY */
-    char vif[IFNAMSIZ];    /* all but PROXY */
+    char vif[IFNAMSIZ];    /* all but DNAT and PROXY */
     char uplink[IFNAMSIZ]; /* OWN */
     uint16_t port_lo, port_hi;
     uint8_t proto; /* IPPROTO_* */

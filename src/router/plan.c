@@ -16,15 +16,7 @@
 
 #include "base/cleanup.h"
 #include "reconcile/reconcile.h"
-
-#define MAX_UPLINKS 16
-#define MAX_VIFS    8
-
-/* What judge() found out and wish() needs. */
-struct ground {
-    const struct model_link *vifs[MAX_VIFS]; /* that carry the address, best first */
-    size_t n_vifs;
-};
+#include "router/plan_steps.h"
 
 void plan_done(struct plan *p)
 {
@@ -59,7 +51,7 @@ int plan_add_op(struct plan *p, const struct op *op)
     return r;
 }
 
-static int wish_object(struct plan *p, struct planned *planned, const struct object *o)
+int plan_wish_object(struct plan *p, struct planned *planned, const struct object *o)
 {
     int r;
 
@@ -73,8 +65,7 @@ static int wish_object(struct plan *p, struct planned *planned, const struct obj
     return 0;
 }
 
-__attribute__((format(printf, 3, 4))) static enum verdict
-say(struct planned *p, enum verdict verdict, const char *format, ...)
+enum verdict plan_say(struct planned *p, enum verdict verdict, const char *format, ...)
 {
     va_list args;
 
@@ -131,7 +122,7 @@ static struct count count_claims(const struct slot *slot, enum claim_source sour
 
 static enum verdict say_duplicate(struct planned *p, const struct claim *a, const struct claim *b)
 {
-    return say(p, VERDICT_DUPLICATE,
+    return plan_say(p, VERDICT_DUPLICATE,
                "%s and %s both claim this address, so nobody gets it: remove one of the keys",
                a->path, b->path);
 }
@@ -151,7 +142,7 @@ static enum verdict choose_claim(const struct model *m, const struct slot *slot,
     if (p->claim != NULL)
         return VERDICT_OPEN;
     if (m->marker && (config.first != NULL || method.first != NULL))
-        return say(p, VERDICT_SUPERSEDED,
+        return plan_say(p, VERDICT_SUPERSEDED,
                    "%s is not looked at: dom0's daemon is in charge here (key /network-server) and "
                    "wrote no record for this address",
                    config.first != NULL ? config.first->path : method.first->path);
@@ -183,15 +174,15 @@ static enum verdict judge_address(const struct model *m, const struct slot *slot
 {
     for (size_t i = 0; i < m->n_subnets; i++) {
         if (addr_equal(&m->subnets[i].prefix.addr, &slot->addr))
-            return say(p, VERDICT_UNUSABLE, "this net qube has the address itself: give the qube "
+            return plan_say(p, VERDICT_UNUSABLE, "this net qube has the address itself: give the qube "
                                             "another one");
         if (is_network_edge(&m->subnets[i].prefix, &slot->addr))
-            return say(p, VERDICT_UNUSABLE, "it is the network or broadcast address of a subnet "
+            return plan_say(p, VERDICT_UNUSABLE, "it is the network or broadcast address of a subnet "
                                             "here: give the qube another one");
     }
     for (size_t i = 0; i < m->n_wide; i++) {
         if (addr_equal(&m->wide[i].gateway, &slot->addr))
-            return say(p, VERDICT_UNUSABLE, "it is the address of a gateway: give the qube another "
+            return plan_say(p, VERDICT_UNUSABLE, "it is the address of a gateway: give the qube another "
                                             "one");
     }
     return VERDICT_OPEN;
@@ -217,18 +208,18 @@ static enum verdict judge_vif(const struct model *m, const struct slot *slot, st
 
     routes = model_host_routes(m, &slot->addr, &n);
     if (n == 0)
-        return say(p, VERDICT_NO_VIF, "no qube with this address is attached: it opens when the "
+        return plan_say(p, VERDICT_NO_VIF, "no qube with this address is attached: it opens when the "
                                       "qube starts with this net qube");
     best = model_link_by_index(m, routes[0].oif);
     if (best == NULL || !best->vif)
-        return say(p, VERDICT_MISMATCH, "its route leaves by %s, which is no qube's interface",
+        return plan_say(p, VERDICT_MISMATCH, "its route leaves by %s, which is no qube's interface",
                    best != NULL ? best->name : "an unknown interface");
     if (!domid_fits(record, best->domid))
-        return say(p, VERDICT_MISMATCH,
+        return plan_say(p, VERDICT_MISMATCH,
                    "its route leaves by %s, the record is for domain %u: another qube has the "
                    "address now, or the record is old",
                    best->name, record->xid[0]);
-    for (size_t i = 0; i < n && g->n_vifs < MAX_VIFS; i++) {
+    for (size_t i = 0; i < n && g->n_vifs < PLAN_MAX_VIFS; i++) {
         const struct model_link *link = model_link_by_index(m, routes[i].oif);
 
         if (link != NULL && link->vif && domid_fits(record, link->domid))
@@ -242,16 +233,87 @@ static enum verdict judge_record(const struct model *m, struct planned *p)
     const struct claim *c = p->claim;
 
     if (!c->valid)
-        return say(p, VERDICT_REFUSED, "%s: %s; the whole key is refused", c->path,
+        return plan_say(p, VERDICT_REFUSED, "%s: %s; the whole key is refused", c->path,
                    c->why != NULL ? c->why : "not understood");
     if (c->record.pending)
-        return say(p, VERDICT_PENDING, "the qube is starting");
+        return plan_say(p, VERDICT_PENDING, "the qube is starting");
     if (c->record.expires != 0 && c->record.expires <= m->now)
-        return say(p, VERDICT_EXPIRED, "the time this was opened for is over");
+        return plan_say(p, VERDICT_EXPIRED, "the time this was opened for is over");
     if (c->record.via.family != 0)
-        return say(p, VERDICT_UNSUPPORTED, "via= another net qube is not served by this version");
-    if (c->record.publish.n > 0)
-        return say(p, VERDICT_UNSUPPORTED, "publish= is not served by this version");
+        return plan_say(p, VERDICT_UNSUPPORTED, "via= another net qube is not served by this version");
+    return VERDICT_OPEN;
+}
+
+/* ---- published ports ---- */
+
+struct rival {
+    const struct model *m;
+    const struct slot *self;
+    const struct publish *wanted;
+    const struct slot *other;
+    const struct publish_entry *entry; /* ours that another one wants too */
+};
+
+static bool counts(const struct model *m, const struct claim *c)
+{
+    return c->valid && c->record.edge && c->record.publish.n > 0 && !c->record.pending &&
+           (c->record.expires == 0 || c->record.expires > m->now);
+}
+
+static void look_for_rival(struct slot *slot, void *user)
+{
+    struct rival *r = user;
+
+    if (r->other != NULL || slot == r->self || slot->addr.family != r->self->addr.family)
+        return;
+    for (const struct claim *c = slot->claims; c != NULL; c = c->next) {
+        for (size_t i = 0; counts(r->m, c) && i < c->record.publish.n; i++) {
+            const struct publish_entry *theirs = &c->record.publish.entries[i];
+
+            for (size_t k = 0; k < r->wanted->n && r->other == NULL; k++) {
+                const struct publish_entry *ours = &r->wanted->entries[k];
+
+                if (ours->proto == theirs->proto && ours->outside_lo <= theirs->outside_hi &&
+                    theirs->outside_lo <= ours->outside_hi) {
+                    r->other = slot;
+                    r->entry = ours;
+                }
+            }
+        }
+    }
+}
+
+static const char *entry_proto(const struct publish_entry *e)
+{
+    return e->proto == ALLOW_PROTO_TCP ? "tcp" : "udp";
+}
+
+/* A port of this net qube leads to one qube or to none, and never away from its own programs. */
+static enum verdict judge_publish(const struct model *m, const struct slot *slot, struct planned *p)
+{
+    struct rival r = {.m = m, .self = slot, .wanted = &p->claim->record.publish};
+    char other[ADDR_STR_MAX];
+
+    if (!p->claim->record.edge || r.wanted->n == 0)
+        return VERDICT_OPEN;
+    model_each(m, look_for_rival, &r);
+    if (r.other != NULL)
+        return plan_say(p, VERDICT_DUPLICATE,
+                        "port %s/%u is to be published for %s too, so neither gets it: change one "
+                        "of the two",
+                        entry_proto(r.entry), r.entry->outside_lo, addr_format(&r.other->addr, other));
+    for (size_t i = 0; i < r.wanted->n; i++) {
+        const struct publish_entry *e = &r.wanted->entries[i];
+        uint8_t proto = e->proto == ALLOW_PROTO_TCP ? IPPROTO_TCP : IPPROTO_UDP;
+
+        for (size_t k = 0; k < m->n_listeners; k++) {
+            if (m->listeners[k].proto == proto && m->listeners[k].port >= e->outside_lo &&
+                m->listeners[k].port <= e->outside_hi)
+                return plan_say(p, VERDICT_UNUSABLE,
+                                "port %s/%u is used by this net qube itself: publish another one",
+                                entry_proto(e), m->listeners[k].port);
+        }
+    }
     return VERDICT_OPEN;
 }
 
@@ -261,16 +323,16 @@ static enum verdict judge_surroundings(const struct model *m, const struct slot 
     enum family_index family = model_family(&slot->addr);
 
     if (m->vpn_here || m->sealed)
-        return say(p, VERDICT_VPN_HERE, "this qube is a VPN qube: nothing is exposed through it");
+        return plan_say(p, VERDICT_VPN_HERE, "this qube is a VPN qube: nothing is exposed through it");
     if (!m->platform[family])
-        return say(p, VERDICT_PLATFORM, "%s: nothing is exposed until it is there",
+        return plan_say(p, VERDICT_PLATFORM, "%s: nothing is exposed until it is there",
                    m->missing[family] != NULL ? m->missing[family]
                                               : "the platform's rules were not read yet");
     if (slot->conflict.present) {
         const uint8_t *mac = slot->conflict.mac;
         const struct model_link *link = model_link_by_index(m, slot->conflict.uplink_index);
 
-        return say(p, VERDICT_CONFLICT,
+        return plan_say(p, VERDICT_CONFLICT,
                    "%02x:%02x:%02x:%02x:%02x:%02x on %s has this address: withdrawn, tried again "
                    "later; give the qube or that host another address",
                    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
@@ -282,7 +344,7 @@ static enum verdict judge_surroundings(const struct model *m, const struct slot 
 static bool is_open_now(const struct slot *slot)
 {
     for (size_t i = 0; i < slot->n_actual; i++) {
-        if (slot->actual[i].kind < OBJECT_OWN)
+        if (OBJECT_IS_ACCESS(slot->actual[i].kind))
             return true;
     }
     return false;
@@ -302,184 +364,12 @@ static enum verdict judge(const struct model *m, const struct slot *slot, struct
     if (v == VERDICT_OPEN)
         v = judge_surroundings(m, slot, p);
     if (v == VERDICT_OPEN)
+        v = judge_publish(m, slot, p);
+    if (v == VERDICT_OPEN)
         v = judge_vif(m, slot, p, g);
     if (v == VERDICT_OPEN && !m->readable && !is_open_now(slot))
-        v = say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
+        v = plan_say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
     return v;
-}
-
-/* ---- what the kernel needs ---- */
-
-/* How well an uplink holds an address: 0 not at all; else its prefix length, and the metric. */
-static uint8_t holds(const struct model *m, uint32_t index, const struct addr *addr,
-                     uint32_t *ret_metric)
-{
-    uint8_t len = 0;
-
-    *ret_metric = UINT32_MAX;
-    for (size_t i = 0; i < m->n_wide; i++) {
-        const struct model_route *r = &m->wide[i];
-
-        if (r->oif != index || r->dst.len < len || !prefix_contains(&r->dst, addr))
-            continue;
-        if (r->dst.len > len || r->metric < *ret_metric)
-            *ret_metric = r->metric;
-        len = r->dst.len; /* a default route has 0: it holds nothing */
-    }
-    for (size_t i = 0; i < m->n_subnets; i++) {
-        const struct prefix *s = &m->subnets[i].prefix;
-
-        if (m->subnets[i].index == index && s->len > len && s->len < addr_bits(s->addr.family) &&
-            prefix_contains(s, addr))
-            len = s->len;
-    }
-    return len;
-}
-
-struct candidate {
-    const struct model_link *link;
-    uint8_t len;
-    uint32_t metric;
-};
-
-static bool better(const struct candidate *a, const struct candidate *b)
-{
-    if (a->link->carrier != b->link->carrier)
-        return a->link->carrier;
-    if (a->len != b->len)
-        return a->len > b->len;
-    return a->metric != b->metric ? a->metric < b->metric : a->link->index < b->link->index;
-}
-
-/*
- * One uplink holds the address: by the longest prefix, then by the kernel's own preference. One
- * that lost its carrier keeps it when no other holds it: nobody can ask there, and nothing has to
- * be undone when the cable comes back. When none holds it, all with a carrier stand for it.
- */
-size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max)
-{
-    struct candidate best = {0};
-    size_t n = 0;
-
-    for (size_t i = 0; i < m->n_links; i++) {
-        struct candidate c = {.link = &m->links[i]};
-
-        if (!c.link->uplink)
-            continue;
-        c.len = holds(m, c.link->index, addr, &c.metric);
-        if (c.len > 0 && (best.link == NULL || better(&c, &best)))
-            best = c;
-    }
-    if (best.link != NULL && max > 0) {
-        ret[0] = best.link->index;
-        return 1;
-    }
-    for (size_t i = 0; i < m->n_links && n < max; i++) {
-        if (m->links[i].uplink && m->links[i].carrier)
-            ret[n++] = m->links[i].index;
-    }
-    return n;
-}
-
-static uint8_t ip_proto(enum allow_proto proto, int family)
-{
-    switch (proto) {
-    case ALLOW_PROTO_TCP:
-        return IPPROTO_TCP;
-    case ALLOW_PROTO_UDP:
-        return IPPROTO_UDP;
-    case ALLOW_PROTO_ICMP:
-        return family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
-    case ALLOW_PROTO_ANY:
-        return 0;
-    }
-    return 0;
-}
-
-/* The cheapest set that can say it: exact ones cost the same however many elements there are. */
-static struct object object_of_entry(const struct allow_entry *e, int family, const char *vif)
-{
-    struct object o = {0};
-    bool every_port = e->port_lo == 0 && e->port_hi == UINT16_MAX;
-    bool anybody = e->from.addr.family == 0;
-    struct prefix from = e->from;
-
-    (void)snprintf(o.vif, sizeof(o.vif), "%s", vif);
-    if (!anybody)
-        prefix_range(&from, &o.src_lo, &o.src_hi);
-    if (e->proto == ALLOW_PROTO_ANY) {
-        o.kind = anybody ? OBJECT_ANY : OBJECT_FROM;
-        return o;
-    }
-    o.proto = ip_proto(e->proto, family);
-    if (anybody && every_port) {
-        o.kind = OBJECT_PROTO;
-        return o;
-    }
-    o.port_lo = e->port_lo;
-    o.port_hi = e->port_hi;
-    o.kind = anybody && e->port_lo == e->port_hi ? OBJECT_PORT : OBJECT_RULE;
-    if (o.kind == OBJECT_RULE && anybody) {
-        from = (struct prefix){.addr.family = (uint8_t)family};
-        prefix_range(&from, &o.src_lo, &o.src_hi);
-    }
-    return o;
-}
-
-static int wish_access(struct plan *p, struct planned *planned, const struct model_link *vif)
-{
-    const struct claim *c = planned->claim;
-    struct object o = {.kind = OBJECT_ANY};
-    int r;
-
-    (void)snprintf(o.vif, sizeof(o.vif), "%s", vif->name);
-    if (!c->record.has_allow)
-        return wish_object(p, planned, &o);
-    o.kind = OBJECT_SOME;
-    r = c->permitted.n > 0 ? wish_object(p, planned, &o) : 0;
-    for (size_t i = 0; i < c->permitted.n && r == 0; i++) {
-        o = object_of_entry(&c->permitted.entries[i], planned->slot->addr.family, vif->name);
-        r = wish_object(p, planned, &o);
-    }
-    return r;
-}
-
-static int wish_uplink(struct plan *p, struct planned *planned, const struct ground *g,
-                       const struct model_link *uplink)
-{
-    struct object o = {.kind = OBJECT_OWN, .uplink_index = uplink->index};
-    int r = 0;
-
-    (void)snprintf(o.uplink, sizeof(o.uplink), "%s", uplink->name);
-    for (size_t i = 0; i < g->n_vifs && r == 0; i++) {
-        (void)memset(o.vif, 0, sizeof(o.vif));
-        (void)snprintf(o.vif, sizeof(o.vif), "%s", g->vifs[i]->name);
-        r = wish_object(p, planned, &o);
-    }
-    if (r == 0 && planned->claim->record.edge) {
-        o = (struct object){.kind = OBJECT_PROXY, .uplink_index = uplink->index};
-        r = wish_object(p, planned, &o);
-    }
-    return r;
-}
-
-static int wish(const struct model *m, struct plan *p, struct planned *planned,
-                const struct ground *g)
-{
-    uint32_t uplinks[MAX_UPLINKS];
-    size_t n = plan_uplinks(m, &planned->slot->addr, uplinks, MAX_UPLINKS);
-    int r = 0;
-
-    for (size_t i = 0; i < g->n_vifs && r == 0; i++)
-        r = wish_access(p, planned, g->vifs[i]);
-    for (size_t i = 0; i < n && r == 0; i++)
-        r = wish_uplink(p, planned, g, model_link_by_index(m, uplinks[i]));
-    if (r == 0 && n == 0)
-        (void)say(planned, VERDICT_OPEN, "no uplink is there: reachable by other qubes only");
-    else if (r == 0 && n > 1)
-        (void)say(planned, VERDICT_OPEN, "no uplink's subnet or route holds this address: answered "
-                                         "for on all of them; hosts elsewhere need a route");
-    return r;
 }
 
 /* ---- the difference ---- */
@@ -503,7 +393,7 @@ static int wish_as_found(const struct model *m, struct plan *p, struct planned *
             carried = link != NULL && link->vif && strcmp(link->name, o->vif) == 0;
         }
         if (carried)
-            r = wish_object(p, planned, o);
+            r = plan_wish_object(p, planned, o);
     }
     return r;
 }
@@ -544,7 +434,7 @@ static int on_remove(const void *actual, void *user)
     const struct object *o = actual;
     struct differ *d = user;
 
-    if (o->kind < OBJECT_OWN)
+    if (OBJECT_IS_ACCESS(o->kind) || o->kind == OBJECT_DNAT)
         d->planned->forget_in = true;
     else if (o->kind == OBJECT_OWN && !own_stays(d, o->uplink_index))
         d->planned->forget_own = true;
@@ -602,16 +492,16 @@ static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
     planned->keep = slot->keep;
     if (planned->verdict == VERDICT_OPEN) {
         planned->keep = planned->claim->record.keep;
-        r = wish(m, p, planned, &ground);
+        r = plan_wish(m, p, planned, &ground);
     } else if (may_adopt(m, slot, planned)) {
         planned->verdict =
-            say(planned, VERDICT_ADOPTED, "QubesDB was not read yet: left as it was found");
+            plan_say(planned, VERDICT_ADOPTED, "QubesDB was not read yet: left as it was found");
         r = wish_as_found(m, p, planned);
     }
     if (r == -E2BIG) {
         p->n_objects = planned->objects;
         planned->n_objects = 0;
-        planned->verdict = say(planned, VERDICT_REFUSED, "it needs more than %d rules",
+        planned->verdict = plan_say(planned, VERDICT_REFUSED, "it needs more than %d rules",
                                ROUTER_MAX_OBJECTS);
         r = 0;
     }
@@ -632,7 +522,7 @@ int plan_slots(const struct model *m, struct slot *list, struct plan *p)
 
 /* ---- established flows ---- */
 
-bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t port,
+bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t outside, uint16_t port,
                         const struct addr *from)
 {
     const struct claim *c = p->claim;
@@ -641,8 +531,9 @@ bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t port,
         return true;
     if (p->verdict != VERDICT_OPEN || c == NULL)
         return false;
-    return !c->record.has_allow ||
-           allow_accepts(&c->permitted, p->slot->addr.family, proto, port, from);
+    if (outside != 0)
+        return publish_leads(&c->record.publish, proto, outside, port, from);
+    return c->everything || allow_accepts(&c->permitted, p->slot->addr.family, proto, port, from);
 }
 
 bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to)

@@ -64,10 +64,11 @@ int plan_sysctls(const struct model *m, struct plan *p);
 size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max);
 
 /*
- * An established flow to the address: may it stay under what is wished now? port: destination.
+ * An established flow to the address: may it stay under what is wished now? port: of the qube;
+ * outside: the published port it came to, 0 when it came to the address itself.
  * And one that the qube opened itself without masquerading, to `to`.
  */
-bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t port,
+bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t outside, uint16_t port,
                         const struct addr *from);
 bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to);
 

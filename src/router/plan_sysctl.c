@@ -44,7 +44,7 @@ static void count_object(struct uses *u, int family, const struct object *o)
             use->proxy6 = true;
         else if (use != NULL)
             use->proxy4 = true;
-    } else if (family == AF_INET6 && o->kind < OBJECT_OWN) {
+    } else if (family == AF_INET6 && OBJECT_IS_ACCESS(o->kind)) {
         u->open6 = true;
         use = use_of(u, model_link_by_name(u->m, o->vif));
         if (use != NULL)

@@ -81,6 +81,10 @@ int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton
     if (r == 0)
         r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_SOME, &d);
     if (r == 0)
+        r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_PUBLISHED, &d);
+    if (r == 0)
+        r = add_chain(nft, family, TABLE_OWN, "prerouting", &d);
+    if (r == 0)
         r = add_chain(nft, family, TABLE_OWN, "postrouting", &d);
     if (r == 0)
         r = add_chain(nft, family, TABLE_OWN, "forward", &d);

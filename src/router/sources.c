@@ -250,8 +250,11 @@ static void touch_expired(struct slot *slot, void *user)
     struct manager *m = user;
 
     for (const struct claim *c = slot->claims; c != NULL; c = c->next) {
-        if (c->valid && c->record.expires != 0)
-            model_touch(m->model, slot);
+        if (!c->valid || c->record.expires == 0)
+            continue;
+        model_touch(m->model, slot);
+        if (c->record.publish.n > 0) /* a port may have become free for another one */
+            m->model->publish_changed = true;
     }
 }
 

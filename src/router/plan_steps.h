@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the plan share among themselves; nobody else includes it. */
+#pragma once
+
+#include "router/plan.h"
+
+#define PLAN_MAX_VIFS 8
+
+/* What the judgement found out and the wish needs. */
+struct ground {
+    const struct model_link *vifs[PLAN_MAX_VIFS]; /* that carry the address, best first */
+    size_t n_vifs;
+};
+
+/* Writes the reason; returns the verdict, for `return plan_say(...)`. */
+__attribute__((format(printf, 3, 4))) enum verdict
+plan_say(struct planned *p, enum verdict verdict, const char *format, ...);
+
+/* One more object for the address being planned. -E2BIG beyond the limit. */
+int plan_wish_object(struct plan *p, struct planned *planned, const struct object *o);
+
+/* All objects of an address whose verdict is VERDICT_OPEN. */
+int plan_wish(const struct model *m, struct plan *p, struct planned *planned,
+              const struct ground *g);
