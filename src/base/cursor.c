@@ -11,7 +11,8 @@ const uint8_t *cursor_take(struct cursor *c, size_t len)
         c->failed = true;
         return NULL;
     }
-    c->p += len;
+    if (len > 0) /* nothing may be added to NULL, which an empty input can be */
+        c->p += len;
     c->left -= len;
     return at;
 }
@@ -20,6 +21,8 @@ void cursor_copy(struct cursor *c, void *out, size_t len)
 {
     const uint8_t *at = cursor_take(c, len);
 
+    if (len == 0)
+        return;
     if (at != NULL)
         memcpy(out, at, len);
     else

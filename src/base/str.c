@@ -60,21 +60,34 @@ int str_to_u32(struct str s, uint32_t max, uint32_t *ret)
     return 0;
 }
 
+static bool is_plain(char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '\\';
+}
+
+/* Does all of s fit into size bytes with its NUL? Looks at no more of it than that. */
+static bool escaped_fits(struct str s, size_t size)
+{
+    size_t need = 1;
+
+    for (size_t i = 0; i < s.len && need <= size; i++)
+        need += is_plain(s.p[i]) ? 1 : 4;
+    return need <= size;
+}
+
 const char *str_escape(struct str s, char *buf, size_t size)
 {
     static const char digits[] = "0123456789abcdef";
+    size_t reserve = escaped_fits(s, size) ? 1 : 4; /* NUL, and "..." before it */
     size_t used = 0;
 
     if (size == 0)
         return buf;
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        bool plain = c >= 0x20 && c < 0x7f && c != '\\';
-        size_t need = plain ? 1 : 4;
-        /* room for this and for "..." and NUL, unless this is the last one */
-        size_t reserve = i + 1 < s.len ? 4 : 1;
+        bool plain = is_plain(s.p[i]);
 
-        if (used + need + reserve > size) {
+        if (used + (plain ? 1 : 4) + reserve > size) {
             for (int dot = 0; dot < 3 && used + 1 < size; dot++)
                 buf[used++] = '.';
             break;
