@@ -31,7 +31,7 @@ typedef bool (*ct_judge_fn)(const struct ct_flow *flow, void *user);
 
 /*
  * Looks at every flow of the family of which one of the four addresses is addr (the kernel filters
- * by tuple where it can: CTA_FILTER, kernel >= 5.8; else we do) and deletes those that judge
+ * by tuple where it can: CTA_FILTER, IPv4, kernel >= 5.8; else we do) and deletes those that judge
  * names, by original tuple, id and zone; one that is gone meanwhile is success.
  * s is a NETLINK_NETFILTER socket. Number deleted, or -errno.
  */
