@@ -110,7 +110,10 @@ static bool output_take(struct load_output *o, int fd)
     }
 }
 
-/* Until the child has ended: 0, or -ETIMEDOUT. Not by SIGCHLD, which belongs to the program. */
+/*
+ * Until the child has ended: 0, or -ETIMEDOUT. Not by SIGCHLD, which belongs to the program. Without
+ * a pidfd (valgrind knows none) the end of its output has to do.
+ */
 static int child_watch(int pidfd, int out, struct load_output *o)
 {
     const int64_t deadline = now_ms() + LOAD_LIMIT_MS;
@@ -130,6 +133,8 @@ static int child_watch(int pidfd, int out, struct load_output *o)
             return -ETIMEDOUT;
         if (p[1].revents != 0)
             open = output_take(o, out);
+        if (!open && pidfd < 0)
+            return 0;
         if (p[0].revents != 0) {
             if (open)
                 (void)output_take(o, out);
@@ -144,7 +149,7 @@ static int child_finish(pid_t pid, int out, struct load_output *o)
     siginfo_t info = {0};
     int r, w;
 
-    r = pidfd < 0 ? -errno : child_watch(pidfd, out, o);
+    r = pidfd < 0 && errno != ENOSYS ? -errno : child_watch(pidfd, out, o);
     if (r < 0)
         (void)kill(pid, SIGKILL); /* not waited for yet, so the number is still its own */
     do

@@ -54,11 +54,13 @@ int nft_batch_new(uint32_t guard, struct nft_batch **ret);
 struct nft_batch *nft_batch_free(struct nft_batch *b);
 void nft_batch_freep(struct nft_batch **b);
 size_t nft_batch_count(const struct nft_batch *b); /* operations in it */
-int nft_batch_add_element(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key);
+int nft_batch_add_element(struct nft_batch *b, const struct nft_set *set,
+                          const struct nft_key *key);
 /* An element of a map: data is the value, padded like a key. */
 int nft_batch_add_mapping(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key,
                           const void *data, size_t data_len);
-int nft_batch_del_element(struct nft_batch *b, const struct nft_set *set, const struct nft_key *key);
+int nft_batch_del_element(struct nft_batch *b, const struct nft_set *set,
+                          const struct nft_key *key);
 /* Appends the rule "jump target" to a chain. */
 int nft_batch_add_jump(struct nft_batch *b, uint8_t family, const char *table, const char *chain,
                        const char *target);
@@ -86,15 +88,15 @@ int nft_has_chain(struct nl_sock *s, uint8_t family, const char *table, const ch
 /* Base chain of that hook (NF_INET_FORWARD, ...)? */
 int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                       uint32_t hook);
-/* Number of rules in chain that are "jump target" without a condition; a counter does not matter. */
+/* Rules in chain that are "jump target" without a condition; a counter does not matter. */
 int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                     const char *target);
 
 /*
  * Digests tell whether a chain or set is what it was; they are for comparing within one run of a
- * program only. A number that changes when any rule of the chain, or what the chain itself is (type, hook,
- * priority, policy), changes; handles, positions, counters and comments do not count. Sets without
- * a name count by what is in them, named ones by name. Missing chain: -ENOENT.
+ * program only. A number that changes when any rule of the chain, or what the chain itself is
+ * (type, hook, priority, policy), changes; handles, positions, counters and comments do not count.
+ * Sets without a name count by what is in them, named ones by name. Missing chain: -ENOENT.
  */
 int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                      uint64_t *ret);
@@ -116,8 +118,8 @@ int nft_monitor_fd(const struct nft_monitor *m);
 int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation);
 
 /*
- * Runs "PROGRAM -f -" on text: absolute program path, empty environment, no shell, default signals, at
- * most five seconds (then killed, -ETIMEDOUT). What nft said goes to err, cut and NUL-terminated.
+ * Runs "PROGRAM -f -" on text: absolute program path, empty environment, no shell, default signals,
+ * at most five seconds (then killed, -ETIMEDOUT). What nft said goes to err, cut, NUL-terminated.
  * Only for skeletons; it blocks the caller for a few milliseconds. 0, -EBADMSG when nft refused.
  */
 int nft_load_text(const char *nft_program, const char *text, char *err, size_t err_size);

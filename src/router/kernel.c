@@ -288,11 +288,14 @@ static int ensure_skeleton(struct kernel *k, enum family_index family)
             r = skeleton_read(k->nft, family, &k->skeleton[family]);
         if (r < 0)
             return r;
-        k->loads++;
+        k->repairs++;
         err[0] = '\0';
     }
     r = skeleton_has_jump(k->nft, family);
-    return r == 0 ? put_jump_back(k, family) : r < 0 ? r : 0;
+    if (r != 0)
+        return r < 0 ? r : 0;
+    k->repairs++;
+    return put_jump_back(k, family);
 }
 
 static int read_family(struct kernel *k, struct model *m, enum family_index family)
@@ -307,8 +310,10 @@ static int read_family(struct kernel *k, struct model *m, enum family_index fami
         r = ensure_skeleton(k, family);
         if (r == -ERESTART || r == -EINTR)
             return r;
-        if (r < 0)
+        if (r < 0) {
             missing = "our rules could not be loaded (see the log)";
+            k->load_failed = true;
+        }
         if (r < 0 && k->error[family][0] == '\0')
             (void)snprintf(k->error[family], sizeof(k->error[family]), "%s", strerror(-r));
     }
@@ -331,6 +336,7 @@ int kernel_read_rules(struct kernel *k, struct model *m)
     uint32_t before, after;
     int r, seal;
 
+    k->load_failed = false;
     model_each(m, touch_served, m);
     for (int i = 0; i < RULES_TRIES; i++) {
         r = 0;

@@ -25,7 +25,8 @@ struct kernel {
     struct sysctl_list stored; /* put-back values that are in the kernel's set */
     bool guard_stored;         /* so is the element that closes uplink-to-uplink forwarding */
     char error[FAMILIES][320]; /* why the skeleton cannot be loaded; "" */
-    unsigned loads;            /* how often a skeleton was loaded, for status */
+    bool load_failed;          /* some skeleton could not be loaded: try again later */
+    unsigned repairs;          /* how often a skeleton was loaded or a jump put back */
 };
 
 int kernel_open(struct kernel *k, const char *nft_program);

@@ -17,6 +17,7 @@
 #include "router/status.h"
 
 #define RECONCILE_TRIES 5 /* the ruleset or the links change while we look */
+#define WITHDRAW_TRIES  20
 
 void manager_schedule(struct manager *m)
 {
@@ -76,7 +77,7 @@ static void note_planned(struct manager *m, const struct planned *planned)
 {
     struct slot *slot = planned->slot;
     enum verdict before = slot->verdict;
-    bool news = slot->verdict != planned->verdict ||
+    bool news = slot->verdict != planned->verdict || planned->changed ||
                 strcmp(slot->reason != NULL ? slot->reason : "", planned->reason) != 0;
     int r = set_text(&slot->reason, planned->reason);
 
@@ -121,13 +122,13 @@ static int tell_links(struct manager *m)
 
 static int read_rules(struct manager *m)
 {
-    unsigned loads = m->kernel.loads;
+    unsigned repairs = m->kernel.repairs;
     int r = kernel_read_rules(&m->kernel, m->model);
 
     m->rules_read_us = sources_now_us();
     for (unsigned f = 0; f < FAMILIES; f++)
         report_platform(m->model, (enum family_index)f, m->kernel.error[f]);
-    if (r == 0 && m->ready && m->kernel.loads != loads) {
+    if (r == 0 && m->ready && m->kernel.repairs != repairs) {
         m->healed++;
         log_warning("Somebody changed or removed our firewall rules: put back");
     }
@@ -261,7 +262,7 @@ static void tell_ready(struct manager *m)
     (void)sd_notify(0, "READY=1");
 }
 
-void manager_reconcile(struct manager *m)
+int manager_reconcile(struct manager *m)
 {
     int r = 1;
 
@@ -272,15 +273,17 @@ void manager_reconcile(struct manager *m)
         log_warning("Cannot listen on an uplink: conflicts with other hosts are not noticed there");
     sources_arm_expiry(m);
     sources_arm_conflicts(m);
-    if (r == 0) {
+    if (r == 0)
+        tell_ready(m);
+    else if (r < 0)
+        report_failure(NULL, r);
+    if (r == 0 && !m->kernel.load_failed) {
         reconcile_retry_reset(&m->retry);
         sources_disarm_retry(m);
     } else {
-        if (r < 0)
-            report_failure(NULL, r);
         sources_arm_retry(m, reconcile_retry_delay_us(&m->retry));
     }
-    tell_ready(m);
+    return r;
 }
 
 /* ---- life ---- */
@@ -288,9 +291,16 @@ void manager_reconcile(struct manager *m)
 static void withdraw(struct manager *m)
 {
     m->model->stopping = true;
-    model_touch_all(m->model);
-    look_again(m);
-    manager_reconcile(m);
+    for (int i = 0; i < WITHDRAW_TRIES; i++) {
+        model_touch_all(m->model);
+        look_again(m);
+        if (manager_reconcile(m) == 0) {
+            log_info("Stopped: all exposures are withdrawn");
+            return;
+        }
+    }
+    log_error("Stopped, but the kernel could not be brought in line: exposures may still be open. "
+              "See: nft list table ip qubes");
 }
 
 int manager_run(struct manager *m)
@@ -298,12 +308,11 @@ int manager_run(struct manager *m)
     int r;
 
     look_again(m);
-    manager_reconcile(m);
+    (void)manager_reconcile(m);
     r = sd_event_loop(m->event);
     (void)sd_notify(0, "STOPPING=1");
     if (m->stop) {
         withdraw(m);
-        log_info("Stopped: all exposures are withdrawn");
     } else if (r >= 0) {
         log_info("Stopped for a successor: exposures stay as they are");
     }

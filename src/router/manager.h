@@ -54,7 +54,7 @@ void manager_freep(struct manager **m);
 int manager_run(struct manager *m);
 
 void manager_schedule(struct manager *m);
-/* Looks again now: reads what is flagged, plans, applies. */
-void manager_reconcile(struct manager *m);
+/* Looks again now: reads what is flagged, plans, applies. 0, else it is tried again by itself. */
+int manager_reconcile(struct manager *m);
 /* Plans and applies what is touched without reading anything first. Frees no link. */
 void manager_withdraw_now(struct manager *m);

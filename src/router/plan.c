@@ -407,6 +407,7 @@ static int differ_op(struct differ *d, enum op_kind kind, const struct object *o
 {
     struct op op = {.kind = kind, .addr = d->planned->slot->addr, .object = *o};
 
+    d->planned->changed = true;
     if (o->kind == OBJECT_PROXY)
         d->plan->proxies_changed = true;
     return plan_add_op(d->plan, &op);

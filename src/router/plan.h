@@ -35,6 +35,7 @@ struct planned {
     const struct claim *claim; /* the one that decided; NULL: none */
     size_t objects, n_objects; /* wished, in plan->objects */
     bool keep;                 /* of an open record; of the last one when there is none */
+    bool changed;              /* something comes or goes */
     bool forget_in, forget_own;
 };
 

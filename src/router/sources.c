@@ -40,7 +40,7 @@ static void look_at_everything(struct manager *m)
 static int on_reconcile(sd_event_source *s, void *user)
 {
     (void)s;
-    manager_reconcile(user);
+    (void)manager_reconcile(user);
     return 0;
 }
 

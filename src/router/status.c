@@ -65,7 +65,7 @@ static json_t *check(struct status_server *s)
     s->differences = differences;
     m->need_network = m->need_rules = m->need_unnotified = true;
     model_touch_all(m->model);
-    manager_reconcile(m);
+    (void)manager_reconcile(m);
     s->differences = NULL;
     if (m->healed != healed)
         (void)json_array_append_new(differences, json_string("our chains or sets were changed"));
