@@ -52,7 +52,7 @@ struct nl_dump_ops {
 int nl_dump(struct nl_sock *s, struct nlmsghdr *request, const struct nl_dump_ops *ops, void *user);
 
 /*
- * Pure: what an NLMSG_ERROR or NLMSG_DONE message says. *ret_error is 0 or -errno; text gets the kernel's words,
- * fit for a log, or "". -EBADMSG.
+ * Pure: what an NLMSG_ERROR or NLMSG_DONE message says. *ret_error is 0 or -errno; text gets the
+ * kernel's words, fit for a log, or "". -EBADMSG.
  */
 int nl_error_parse(const struct nlmsghdr *nlh, int *ret_error, char *text, size_t size);

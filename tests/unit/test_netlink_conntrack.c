@@ -79,7 +79,8 @@ static int setup(void **state)
     (void)state;
     sandbox_run("/usr/sbin/nft 'flush ruleset;"
                 "table inet track {"
-                " chain zone { type filter hook output priority raw; udp dport 5555 ct zone set 9; };"
+                " chain zone { type filter hook output priority raw;"
+                "  udp dport 5555 ct zone set 9; };"
                 " chain out { type filter hook output priority 0; ct state new accept; };"
                 " chain nat { type nat hook output priority -100;"
                 "  ip daddr 198.51.100.1 udp dport 8443 dnat ip to 10.137.0.11:443; }; }'");
