@@ -71,25 +71,32 @@ struct slot *model_find(const struct model *m, const struct addr *addr)
     return hit != NULL ? *hit : NULL;
 }
 
-struct slot *model_get(struct model *m, const struct addr *addr, int *ret_error)
+static struct slot *add_slot(struct model *m, const struct addr *addr)
 {
-    struct slot *s = model_find(m, addr);
+    struct slot *s = calloc(1, sizeof(*s));
 
-    if (s != NULL)
-        return s;
-    if (m->n_slots >= ROUTER_MAX_ADDRESSES) {
-        *ret_error = -E2BIG;
-        return NULL;
-    }
-    s = calloc(1, sizeof(*s));
     if (s != NULL)
         s->addr = *addr;
     if (s == NULL || tsearch(s, &m->slots, compare_slot) == NULL) {
         free(s);
-        *ret_error = -ENOMEM;
         return NULL;
     }
     m->n_slots++;
+    return s;
+}
+
+struct slot *model_get(struct model *m, const struct addr *addr, int *ret_error)
+{
+    struct slot *s = model_find(m, addr);
+
+    if (s == NULL && m->n_slots >= ROUTER_MAX_ADDRESSES) {
+        *ret_error = -E2BIG;
+        return NULL;
+    }
+    if (s == NULL) {
+        s = add_slot(m, addr);
+        *ret_error = -ENOMEM;
+    }
     return s;
 }
 
@@ -189,14 +196,16 @@ int model_set_actual(struct model *m, struct slot *slot, const struct object *ob
 
 int model_add_actual(struct model *m, const struct addr *addr, const struct object *object)
 {
-    struct slot *slot;
+    struct slot *slot = model_find(m, addr);
     struct object *grown;
     size_t at;
-    int r = 0;
+    int r;
 
-    slot = model_get(m, addr, &r);
+    /* no limit here: what the kernel has must be seen to be taken away, however many keys there are */
     if (slot == NULL)
-        return r;
+        slot = add_slot(m, addr);
+    if (slot == NULL)
+        return -ENOMEM;
     for (at = 0; at < slot->n_actual; at++) {
         r = object_compare(&slot->actual[at], object);
         if (r == 0)

@@ -24,7 +24,8 @@ enum claim_source {
     CLAIM_METHOD,    /* /qubes-routing-method/ADDR, as the older package had it */
 };
 
-#define CLAIM_PATH_MAX 64
+#define CLAIM_PATH_MAX     64
+#define MODEL_KNOWN_STRAYS (8 * ROUTER_MAX_STRAYS) /* status shows the first ROUTER_MAX_STRAYS */
 
 struct claim {
     struct claim *next;
@@ -152,6 +153,7 @@ struct model {
     unsigned reading; /* number of the full reading of QubesDB */
     struct slot *dirty;
     bool marker;      /* /network-server: dom0's daemon is in charge */
+    unsigned marker_reading, ip6_reading; /* the full readings that saw the two keys last */
     bool wants_ip6;   /* the platform set this net qube up for IPv6 (/qubes-netvm-gateway6) */
     bool readable;    /* QubesDB answered and still does */
     bool adopting;    /* never read yet: leave alone what is there */
@@ -180,11 +182,12 @@ struct model {
     struct sysctl_list sysctls;   /* as read back, for uplinks and what was changed */
     struct sysctl_list put_back;  /* values from before us, as stored in the kernel */
 
-    size_t n_strays; /* keys that name no valid address */
+    size_t n_strays;       /* keys that name no valid address */
+    size_t n_known_strays; /* of these, so many are in strays; the rest is only counted */
     struct stray {
         char path[CLAIM_PATH_MAX];
         char why[96];
-    } strays[ROUTER_MAX_STRAYS];
+    } strays[MODEL_KNOWN_STRAYS];
     size_t n_over_limit;
 };
 

@@ -89,7 +89,7 @@ static int parse_path(const char *path, enum claim_source *ret_source, struct ad
 
 static struct stray *stray_find(struct model *m, const char *path)
 {
-    for (size_t i = 0; i < m->n_strays && i < ROUTER_MAX_STRAYS; i++) {
+    for (size_t i = 0; i < m->n_known_strays; i++) {
         if (strcmp(m->strays[i].path, path) == 0)
             return &m->strays[i];
     }
@@ -99,19 +99,19 @@ static struct stray *stray_find(struct model *m, const char *path)
 static void stray_set(struct model *m, const char *path, const char *why, bool present)
 {
     struct stray *s = stray_find(m, path);
-    size_t shown = m->n_strays < ROUTER_MAX_STRAYS ? m->n_strays : ROUTER_MAX_STRAYS;
 
     if (present && s == NULL) {
-        if (m->n_strays < ROUTER_MAX_STRAYS) {
-            s = &m->strays[m->n_strays];
+        if (m->n_known_strays < MODEL_KNOWN_STRAYS) {
+            s = &m->strays[m->n_known_strays++];
             (void)snprintf(s->path, sizeof(s->path), "%s", path);
             (void)snprintf(s->why, sizeof(s->why), "%s", why);
         }
         m->n_strays++;
     } else if (!present && s != NULL) {
-        *s = m->strays[shown - 1];
+        *s = m->strays[--m->n_known_strays];
+        memset(&m->strays[m->n_known_strays], 0, sizeof(*s));
         m->n_strays--;
-    } else if (!present && m->n_strays > ROUTER_MAX_STRAYS) {
+    } else if (!present && m->n_strays > m->n_known_strays) {
         m->n_strays--; /* one of those that are only counted */
     }
 }
@@ -223,6 +223,16 @@ static int claim_parse(struct claim *c, int family, struct str value)
     return 0;
 }
 
+static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
+{
+    struct claim *c = *at;
+
+    *at = c->next;
+    m->publish_changed = m->publish_changed || c->record.publish.n > 0;
+    (void)model_claim_free(c);
+    model_touch(m, slot);
+}
+
 static int claim_set(struct model *m, struct slot *slot, enum claim_source source, const char *path,
                      struct str value)
 {
@@ -260,17 +270,9 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
     m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
     r = claim_parse(*at, slot->addr.family, value);
     m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
+    if (r < 0) /* so that the next reading does not take it for known */
+        claim_remove(m, slot, at);
     return r;
-}
-
-static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
-{
-    struct claim *c = *at;
-
-    *at = c->next;
-    m->publish_changed = m->publish_changed || c->record.publish.n > 0;
-    (void)model_claim_free(c);
-    model_touch(m, slot);
 }
 
 static void claim_unset(struct model *m, struct slot *slot, const char *path)
@@ -285,11 +287,15 @@ static void claim_unset(struct model *m, struct slot *slot, const char *path)
 
 static void set_switch(struct model *m, const char *path, bool marker, bool wants_ip6)
 {
-    if (strcmp(path, MARKER_PATH) == 0 && m->marker != marker) {
+    if (strcmp(path, IP6_PATH) == 0) {
+        m->wants_ip6 = wants_ip6;
+        m->ip6_reading = m->reading;
+        return;
+    }
+    m->marker_reading = m->reading;
+    if (m->marker != marker) {
         m->marker = marker;
         model_touch_all(m);
-    } else if (strcmp(path, IP6_PATH) == 0) {
-        m->wants_ip6 = wants_ip6;
     }
 }
 
@@ -329,7 +335,8 @@ int model_claim(struct model *m, const char *path, const struct str *value)
 void model_claims_begin(struct model *m)
 {
     m->reading++;
-    m->n_strays = 0;
+    memset(m->strays, 0, sizeof(m->strays));
+    m->n_strays = m->n_known_strays = 0;
     m->n_over_limit = 0;
 }
 
@@ -348,5 +355,9 @@ static void sweep_slot(struct slot *slot, void *user)
 
 void model_claims_end(struct model *m)
 {
+    if (m->marker_reading != m->reading)
+        set_switch(m, MARKER_PATH, false, false);
+    if (m->ip6_reading != m->reading)
+        set_switch(m, IP6_PATH, false, false);
     model_each(m, sweep_slot, m);
 }
