@@ -13,7 +13,6 @@
 
 /* Kernel net/netfilter/nf_internals.h, not in the UAPI headers: which parts of a tuple count. */
 #define FILTER_IP_SRC 1U
-#define FILTER_IP_DST 2U
 
 #define TUPLE_MAX 128 /* bytes of a CTA_TUPLE_ORIG; the biggest known is 68 */
 #define FLOWS_MAX (1U << 20)
@@ -51,8 +50,16 @@ struct found {
     uint8_t tuple[TUPLE_MAX];
 };
 
-struct search {
+/* One address of those to look for, and its place in the caller's list. */
+struct wanted {
     const struct addr *addr;
+    size_t which;
+};
+
+struct search {
+    uint8_t family;
+    const struct wanted *wanted; /* of that family, sorted by address */
+    size_t n_wanted;
     struct found *flows; /* owned */
     size_t count, room;
     size_t keep; /* results of the dumps before the present one */
@@ -118,10 +125,24 @@ int ct_flow_parse(const struct nlmsghdr *nlh, struct ct_flow *ret)
     return flow_parse(nlh, ret, &tuple);
 }
 
-static bool flow_touches(const struct ct_flow *f, const struct addr *a)
+static int wanted_compare(const void *a, const void *b)
 {
-    return addr_equal(&f->orig.src, a) || addr_equal(&f->orig.dst, a) ||
-           addr_equal(&f->reply.src, a) || addr_equal(&f->reply.dst, a);
+    const struct wanted *x = a, *y = b;
+
+    return addr_compare(x->addr, y->addr);
+}
+
+static const struct wanted *wanted_find(const struct search *s, const struct addr *addr)
+{
+    struct wanted key = {.addr = addr};
+
+    return bsearch(&key, s->wanted, s->n_wanted, sizeof(key), wanted_compare);
+}
+
+/* Who opened it and who answers it: with or without translation, one of the two is the qube. */
+static bool flow_is_wanted(const struct search *s, const struct ct_flow *f)
+{
+    return wanted_find(s, &f->orig.src) != NULL || wanted_find(s, &f->reply.src) != NULL;
 }
 
 static void search_begin(void *user)
@@ -141,7 +162,7 @@ static int search_entry(const struct nlmsghdr *nlh, void *user)
     r = flow_parse(nlh, &f.flow, &tuple);
     if (r < 0)
         return r;
-    if (!flow_touches(&f.flow, s->addr))
+    if (!flow_is_wanted(s, &f.flow))
         return 0;
     if (tuple.len > sizeof(f.tuple))
         return -EBADMSG;
@@ -180,35 +201,28 @@ static struct nlmsghdr *request_init(struct request *q, unsigned message, uint8_
     return nlh;
 }
 
-/* One of the four places an address may stand in. */
-struct place {
-    uint16_t tuple; /* CTA_TUPLE_ORIG, CTA_TUPLE_REPLY */
-    uint32_t which; /* FILTER_IP_* */
-};
-
-/* place NULL: everything of the family. A kernel that does not know the filter sends all, too. */
-static int search_dump(struct search *s, struct nl_sock *sock, const struct place *place)
+/*
+ * tuple: CTA_TUPLE_ORIG or CTA_TUPLE_REPLY, whose source the kernel compares with the one address;
+ * 0: everything of the family. A kernel that does not know the filter sends all, too.
+ */
+static int search_dump(struct search *s, struct nl_sock *sock, uint16_t tuple)
 {
     static const struct nl_dump_ops ops = {.begin = search_begin, .entry = search_entry};
-    const struct addr *a = s->addr;
     struct request q;
-    struct nlmsghdr *nlh = request_init(&q, IPCTNL_MSG_CT_GET, a->family);
+    struct nlmsghdr *nlh = request_init(&q, IPCTNL_MSG_CT_GET, s->family);
     int r;
 
-    if (place != NULL) {
-        struct nlattr *outer = mnl_attr_nest_start(nlh, place->tuple), *inner;
-        bool src = place->which == FILTER_IP_SRC, orig = place->tuple == CTA_TUPLE_ORIG;
-        uint16_t type = src ? CTA_IP_V4_SRC : CTA_IP_V4_DST;
+    if (tuple != 0) {
+        const struct addr *a = s->wanted[0].addr;
+        struct nlattr *outer = mnl_attr_nest_start(nlh, tuple), *inner;
 
-        if (a->family == AF_INET6)
-            type = src ? CTA_IP_V6_SRC : CTA_IP_V6_DST;
         inner = mnl_attr_nest_start(nlh, CTA_TUPLE_IP);
-        mnl_attr_put(nlh, type, addr_size(a->family), a->bytes);
+        mnl_attr_put(nlh, CTA_IP_V4_SRC, addr_size(a->family), a->bytes);
         mnl_attr_nest_end(nlh, inner);
         mnl_attr_nest_end(nlh, outer);
         outer = mnl_attr_nest_start(nlh, CTA_FILTER);
-        mnl_attr_put_u32(nlh, CTA_FILTER_ORIG_FLAGS, orig ? place->which : 0);
-        mnl_attr_put_u32(nlh, CTA_FILTER_REPLY_FLAGS, orig ? 0 : place->which);
+        mnl_attr_put_u32(nlh, CTA_FILTER_ORIG_FLAGS, tuple == CTA_TUPLE_ORIG ? FILTER_IP_SRC : 0);
+        mnl_attr_put_u32(nlh, CTA_FILTER_REPLY_FLAGS, tuple == CTA_TUPLE_REPLY ? FILTER_IP_SRC : 0);
         mnl_attr_nest_end(nlh, outer);
     }
     r = nl_dump(sock, nlh, &ops, s);
@@ -217,30 +231,28 @@ static int search_dump(struct search *s, struct nl_sock *sock, const struct plac
     return r;
 }
 
+/*
+ * The kernel walks its whole table for each dump, however little it sends: seven milliseconds
+ * where the table is big. One dump serves any number of addresses.
+ */
 static int search_run(struct search *s, struct nl_sock *sock)
 {
-    static const struct place places[] = {{CTA_TUPLE_ORIG, FILTER_IP_SRC},
-                                          {CTA_TUPLE_ORIG, FILTER_IP_DST},
-                                          {CTA_TUPLE_REPLY, FILTER_IP_SRC},
-                                          {CTA_TUPLE_REPLY, FILTER_IP_DST}};
+    int r;
 
     /*
      * For IPv6 the kernel's filter is the wrong way round: asked for one address it sends the
      * flows of all others (5.8 to 6.18, ctnetlink_filter_match_tuple(); seen on 6.18).
      */
-    if (s->addr->family == AF_INET6)
-        return search_dump(s, sock, NULL);
-    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-        int r = search_dump(s, sock, &places[i]);
-
-        if (r == -EINVAL || r == -EOPNOTSUPP) {
-            s->keep = 0;
-            return search_dump(s, sock, NULL);
-        }
-        if (r < 0)
-            return r;
+    if (s->n_wanted > 1 || s->family == AF_INET6)
+        return search_dump(s, sock, 0);
+    r = search_dump(s, sock, CTA_TUPLE_ORIG);
+    if (r == 0)
+        r = search_dump(s, sock, CTA_TUPLE_REPLY);
+    if (r == -EINVAL || r == -EOPNOTSUPP) {
+        s->keep = 0;
+        r = search_dump(s, sock, 0);
     }
-    return 0;
+    return r;
 }
 
 static int found_compare(const void *a, const void *b)
@@ -268,33 +280,100 @@ static int found_delete(const struct found *f, struct nl_sock *sock)
     return nl_request(sock, nlh);
 }
 
-int ct_forget(struct nl_sock *s, const struct addr *addr, ct_judge_fn judge, void *user)
+/* judge hears of it once for each wanted address at one of its ends. */
+static bool found_condemned(const struct search *s, const struct ct_flow *f, ct_judge_many_fn judge,
+                            void *user)
 {
-    struct search search = {.addr = addr};
-    _cleanup_(freep) struct found *flows = NULL;
-    int deleted = 0, error, r;
+    const struct wanted *opener = wanted_find(s, &f->orig.src);
+    const struct wanted *answerer = wanted_find(s, &f->reply.src);
+    bool forget = opener != NULL && judge(f, opener->which, user);
 
-    if (addr_size(addr->family) == 0)
-        return -EINVAL;
-    error = search_run(&search, s);
-    flows = search.flows;
+    if (answerer != NULL && answerer != opener && judge(f, answerer->which, user))
+        forget = true;
+    return forget;
+}
+
+static int search_forget(struct search *s, struct nl_sock *sock, ct_judge_many_fn judge,
+                         void *user)
+{
+    int deleted = 0, error = search_run(s, sock);
+
     if (error < 0)
         return error;
-    /* a flow without translation shows up twice: A is its source and the reply's destination */
-    if (search.count > 1)
-        qsort(flows, search.count, sizeof(*flows), found_compare);
+    /* two dumps: a flow from the address to itself is in both */
+    if (s->count > 1)
+        qsort(s->flows, s->count, sizeof(*s->flows), found_compare);
 
-    for (size_t i = 0; i < search.count; i++) {
-        if (i > 0 && found_compare(&flows[i - 1], &flows[i]) == 0)
+    for (size_t i = 0; i < s->count; i++) {
+        int r;
+
+        if (i > 0 && found_compare(&s->flows[i - 1], &s->flows[i]) == 0)
             continue;
-        if (!judge(&flows[i].flow, user))
+        if (!found_condemned(s, &s->flows[i].flow, judge, user))
             continue;
         /* one that does not go must not save the others */
-        r = found_delete(&flows[i], s);
+        r = found_delete(&s->flows[i], sock);
         if (r == 0)
             deleted++;
         else if (r != -ENOENT && error == 0)
             error = r;
     }
     return error < 0 ? error : deleted;
+}
+
+static int forget_family(struct nl_sock *sock, uint8_t family, const struct addr *addrs, size_t n,
+                         ct_judge_many_fn judge, void *user)
+{
+    _cleanup_(freep) struct wanted *wanted = reallocarray(NULL, n, sizeof(*wanted));
+    struct search search = {.family = family, .wanted = wanted};
+    int r;
+
+    if (wanted == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        if (addrs[i].family == family)
+            wanted[search.n_wanted++] = (struct wanted){&addrs[i], i};
+    }
+    if (search.n_wanted == 0)
+        return 0;
+    qsort(wanted, search.n_wanted, sizeof(*wanted), wanted_compare);
+    r = search_forget(&search, sock, judge, user);
+    free(search.flows);
+    return r;
+}
+
+int ct_forget_many(struct nl_sock *s, const struct addr *addrs, size_t n, ct_judge_many_fn judge,
+                   void *user)
+{
+    int deleted, deleted6;
+
+    for (size_t i = 0; i < n; i++) {
+        if (addr_size(addrs[i].family) == 0)
+            return -EINVAL;
+    }
+    if (n == 0)
+        return 0;
+    deleted = forget_family(s, AF_INET, addrs, n, judge, user);
+    deleted6 = forget_family(s, AF_INET6, addrs, n, judge, user);
+    return deleted < 0 ? deleted : deleted6 < 0 ? deleted6 : deleted + deleted6;
+}
+
+struct one_judge {
+    ct_judge_fn judge;
+    void *user;
+};
+
+static bool judge_one(const struct ct_flow *flow, size_t which, void *user)
+{
+    const struct one_judge *j = user;
+
+    (void)which;
+    return j->judge(flow, j->user);
+}
+
+int ct_forget(struct nl_sock *s, const struct addr *addr, ct_judge_fn judge, void *user)
+{
+    struct one_judge j = {judge, user};
+
+    return ct_forget_many(s, addr, 1, judge_one, &j);
 }

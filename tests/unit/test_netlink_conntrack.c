@@ -140,13 +140,13 @@ static void test_translated(void **state)
 
     (void)state;
     send_udp("198.51.100.1", 8443);
-    assert_int_equal(count("198.51.100.1"), 1);
+    assert_int_equal(count("192.0.2.1"), 1);
     assert_int_equal(forget("10.137.0.11", 1, &s), 1);
     assert_int_equal(s.count, 1);
     assert_true((s.flows[0].status & IPS_DST_NAT) != 0);
     assert_int_equal(s.flows[0].orig.dst_port, 8443);
     assert_int_equal(s.flows[0].reply.src_port, 443);
-    assert_int_equal(count("198.51.100.1"), 0);
+    assert_int_equal(count("192.0.2.1"), 0);
 }
 
 static void test_zone(void **state)
@@ -217,6 +217,41 @@ static void test_many(void **state)
     assert_int_equal(count("10.137.0.11"), 0);
 }
 
+static bool judge_many(const struct ct_flow *flow, size_t which, void *user)
+{
+    size_t *shown = user;
+
+    shown[which]++;
+    /* the first address forgets all of its own, the last only port 2002 */
+    return which == 0 || (which == 3 && flow->orig.dst_port == 2002);
+}
+
+static void test_several(void **state)
+{
+    struct addr addrs[] = {addr_of("2001:db8::11"), addr_of("10.137.0.12"),
+                           addr_of("192.0.2.77"), addr_of("10.137.0.11"), {0}};
+    size_t shown[5] = {0};
+
+    (void)state;
+    send_udp("10.137.0.11", 2001);
+    send_udp("10.137.0.11", 2002);
+    send_udp("10.137.0.12", 2002);
+    send_udp("2001:db8::11", 2001);
+    send_udp("2001:db8::11", 2003);
+    send_udp("2001:db8::12", 2001);
+    assert_int_equal(ct_forget_many(sock, addrs, 5, judge_many, shown), -EINVAL);
+    assert_int_equal(ct_forget_many(sock, addrs, 4, judge_many, shown), 3);
+    assert_int_equal(shown[0], 2);
+    assert_int_equal(shown[1], 1);
+    assert_int_equal(shown[2], 0);
+    assert_int_equal(shown[3], 2);
+    assert_int_equal(count("10.137.0.11"), 1);
+    assert_int_equal(count("10.137.0.12"), 1);
+    assert_int_equal(count("2001:db8::11"), 0);
+    assert_int_equal(count("2001:db8::12"), 1);
+    assert_int_equal(ct_forget_many(sock, NULL, 0, judge_many, shown), 0);
+}
+
 static void test_bad_address(void **state)
 {
     struct addr none = {0};
@@ -261,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_icmp, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tcp, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_several, setup, teardown),
         cmocka_unit_test(test_bad_address),
     };
     int r;
