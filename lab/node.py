@@ -229,7 +229,8 @@ class Node:
         with self.ns:
             return socket.socket(*arguments, **options)
 
-    def _listen(self, kind, port, addr, work):
+    def listen(self, kind, port, addr, work):
+        """A Server on both families (or one address) whose thread runs work(server)."""
         inet = socket.AF_INET if addr and ":" not in addr else socket.AF_INET6
         sock = self.socket(inet, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -244,12 +245,12 @@ class Node:
 
     def serve_tcp(self, port, addr=None):
         """Echo server on both families (or one address): first line "peer ADDRESS-OF-CLIENT", then everything back."""
-        return self._listen(socket.SOCK_STREAM, port, addr, _tcp_work)
+        return self.listen(socket.SOCK_STREAM, port, addr, _tcp_work)
 
     def serve_udp(self, port, addr=None):
         """Each datagram comes back with the line "peer ADDRESS-OF-CLIENT" before it. Bind an address where the machine
         has several: answers leave from the one that routing prefers."""
-        return self._listen(socket.SOCK_DGRAM, port, addr, _udp_work)
+        return self.listen(socket.SOCK_DGRAM, port, addr, _udp_work)
 
     def connect_tcp(self, addr, port, timeout=1.0, source=None):
         """Connects to an echo server and returns a Connection; OSError otherwise."""
