@@ -107,10 +107,15 @@ int elements_key(const struct addr *addr, const struct object *o, struct nft_key
     return r;
 }
 
+/* Nothing stands after the end of a name that we write, and no name is empty. */
 static void read_name(struct cursor *c, char name[static IFNAMSIZ])
 {
+    static const char zero[IFNAMSIZ];
+    size_t len;
+
     cursor_copy(c, name, IFNAMSIZ);
-    if (memchr(name, '\0', IFNAMSIZ) == NULL)
+    len = strnlen(name, IFNAMSIZ);
+    if (len == 0 || len == IFNAMSIZ || memcmp(name + len, zero, IFNAMSIZ - len) != 0)
         c->failed = true;
 }
 
@@ -138,6 +143,23 @@ static void read_rest(struct cursor *c, int family, struct object *o, uint16_t *
         read_name(c, o->uplink);
 }
 
+/*
+ * Also the bytes between the parts are as we would write them: else the element could not be
+ * deleted by what was read from it, and one failed deletion fails the whole transaction.
+ */
+static bool is_as_written(const struct nft_element *e, const struct addr *addr,
+                          const struct object *o)
+{
+    uint8_t data[NFT_KEY_MAX];
+    size_t len = o->kind == OBJECT_DNAT ? elements_data(addr, o, data) : 0;
+    struct nft_key key;
+
+    return elements_key(addr, o, &key) == 0 && key.len == e->key.len &&
+           key.has_end == e->key.has_end && memcmp(key.data, e->key.data, key.len) == 0 &&
+           (!key.has_end || memcmp(key.end, e->key.end, key.len) == 0) && len == e->data_len &&
+           memcmp(data, e->data, len) == 0;
+}
+
 static int dnat_object(int family, const struct nft_element *e, struct addr *ret_addr,
                        struct object *ret)
 {
@@ -153,7 +175,8 @@ static int dnat_object(int family, const struct nft_element *e, struct addr *ret
     read_addr(&data, family, &addr);
     o.port_hi = cursor_u16be(&data);
     (void)cursor_take(&data, 2);
-    if (!cursor_ok(&key) || key.left != 0 || !cursor_ok(&data) || data.left != 0)
+    if (!cursor_ok(&key) || key.left != 0 || !cursor_ok(&data) || data.left != 0 ||
+        !is_as_written(e, &addr, &o))
         return -EBADMSG;
     *ret_addr = addr;
     *ret = o;
@@ -188,6 +211,8 @@ int elements_object(enum object_kind kind, enum family_index family, const struc
         if (!cursor_ok(&end) || memcmp(name, o.vif, IFNAMSIZ) != 0 || !addr_equal(&last, &addr))
             return -EBADMSG;
     }
+    if (!is_as_written(e, &addr, &o))
+        return -EBADMSG;
     *ret_addr = addr;
     *ret = o;
     return 0;
@@ -198,10 +223,11 @@ struct nft_set elements_put_back_set(void)
     return (struct nft_set){NFPROTO_IPV4, TABLE_OWN, "put-back"};
 }
 
-/* mark: the switch in the upper half, its value in the lower. */
+/* mark: the switch in the upper half, its value in the lower; none is that large in earnest. */
 int elements_put_back_key(const struct sysctl_value *value, struct nft_key *ret)
 {
-    uint32_t mark = (uint32_t)value->id << 16 | (value->value & 0xffff);
+    uint32_t stored = value->value < 0xffff ? value->value : 0xffff;
+    uint32_t mark = (uint32_t)value->id << 16 | stored;
     struct nft_key key = {0};
     int r = nft_key_add(&key, value->scope, IFNAMSIZ);
 
@@ -220,7 +246,7 @@ int elements_put_back_value(const struct nft_key *key, struct sysctl_value *ret)
 
     read_name(&c, v.scope);
     mark = cursor_u32ne(&c);
-    if (!cursor_ok(&c) || c.left != 0 || mark >> 16 < SYSCTL_IP6_FORWARDING ||
+    if (!cursor_ok(&c) || c.left != 0 || key->has_end || mark >> 16 < SYSCTL_IP6_FORWARDING ||
         mark >> 16 > SYSCTL_IP6_PROXY_DELAY)
         return -EBADMSG;
     v.id = (enum sysctl_id)(mark >> 16);

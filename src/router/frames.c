@@ -192,13 +192,15 @@ static enum frame_kind parse_arp(struct cursor *c, struct addr *ret_addr, uint8_
     cursor_copy(c, target, sizeof(target));
     if (!cursor_ok(c) || !shape || (op != ARP_REQUEST && op != ARP_REPLY) || !mac_is_host(mac))
         return FRAME_OTHER;
+    if (is_zero(sender, sizeof(sender)) && op != ARP_REQUEST)
+        return FRAME_OTHER;
     memcpy(ret_mac, mac, MAC_SIZE);
     if (!is_zero(sender, sizeof(sender))) {
         (void)addr_from_bytes(AF_INET, sender, sizeof(sender), ret_addr);
         return FRAME_CLAIM;
     }
     (void)addr_from_bytes(AF_INET, target, sizeof(target), ret_addr);
-    return op == ARP_REQUEST ? FRAME_PROBE : FRAME_OTHER;
+    return FRAME_PROBE;
 }
 
 /* The target link-layer address option, when there is one of the right size. */
@@ -225,6 +227,7 @@ static enum frame_kind parse_nd(const uint8_t *source_mac, struct cursor *c, str
 {
     const uint8_t *ip6 = c->p;
     const uint8_t *header = cursor_take(c, IP6_HEADER);
+    enum frame_kind kind = FRAME_OTHER;
     uint8_t mac[MAC_SIZE], target[16];
     size_t len;
     unsigned type, code;
@@ -241,16 +244,16 @@ static enum frame_kind parse_nd(const uint8_t *source_mac, struct cursor *c, str
     cursor_copy(c, target, sizeof(target));
     if (code != 0 || target[0] == 0xff || !mac_is_host(source_mac))
         return FRAME_OTHER;
-    (void)addr_from_bytes(AF_INET6, target, sizeof(target), ret_addr);
     memcpy(mac, source_mac, MAC_SIZE);
-    if (type == ND_SOLICIT && is_zero(header + 8, 16)) {
-        memcpy(ret_mac, mac, MAC_SIZE);
-        return FRAME_PROBE;
-    }
-    if (type != ND_ADVERTISE || parse_options(c, mac) != FRAME_CLAIM)
-        return FRAME_OTHER;
+    if (type == ND_SOLICIT && is_zero(header + 8, 16))
+        kind = FRAME_PROBE;
+    else if (type == ND_ADVERTISE)
+        kind = parse_options(c, mac);
+    if (kind == FRAME_OTHER)
+        return kind;
+    (void)addr_from_bytes(AF_INET6, target, sizeof(target), ret_addr);
     memcpy(ret_mac, mac, MAC_SIZE);
-    return FRAME_CLAIM;
+    return kind;
 }
 
 enum frame_kind frame_parse(const void *bytes, size_t len, struct addr *ret_addr,

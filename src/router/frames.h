@@ -36,7 +36,7 @@ enum frame_kind {
 
 /*
  * What a received frame says. ret_mac: who has the address, by the message (the Ethernet source may
- * be a bridge's). Malformed frames are FRAME_OTHER.
+ * be a bridge's). Malformed frames are FRAME_OTHER, for which nothing is written.
  */
 enum frame_kind frame_parse(const void *bytes, size_t len, struct addr *ret_addr,
                             uint8_t ret_mac[static MAC_SIZE]);

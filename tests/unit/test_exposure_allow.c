@@ -223,7 +223,8 @@ static void test_publish_bad(void **state)
         ";", "tcp/80;", "tcp", "any/80", "icmp", "tcp/", "tcp/0", "tcp/80:", "tcp/:80",
         "tcp/80:0", "tcp/80:65536", "tcp/80:81:82", "tcp/80-90:80", "tcp/80:80-90",
         "tcp/80-90:80-91", "tcp/80,81", "tcp/80:81,82", "tcp/80 from", "tcp/80 to 10.0.0.0/8",
-        "tcp/80 : 81", "tcp/80;tcp/80:81", "tcp/80-90;tcp/85:185", "tcp/80 from ::1;tcp/80:1 from ::2",
+        "tcp/80 : 81", "tcp/80;tcp/80:81", "tcp/80-90;tcp/85:185",
+        "tcp/80 from ::1;tcp/80:1 from ::2",
         "tcp/-1:80", "tcp//80",
     };
     struct publish untouched = {(struct publish_entry *)(void *)&untouched, 77}, p = untouched;

@@ -31,8 +31,8 @@ static int parse(const char *text, enum record_form form, struct record *ret, ch
 }
 
 #define FULL                                                                                       \
-    "v=1|vm=web-1.x_Y|xid=11,12|via=10.137.0.9|edge=1|mode=forward|allow=tcp/80|publish=tcp/8080:80" \
-    "|expires=2026-12-31T18:00:00Z|keep=1"
+    "v=1|vm=web-1.x_Y|xid=11,12|via=10.137.0.9|edge=1|mode=forward|allow=tcp/80"                   \
+    "|publish=tcp/8080:80|expires=2026-12-31T18:00:00Z|keep=1"
 
 static void test_full(void **state)
 {
@@ -156,7 +156,8 @@ static void test_bad(void **state)
 #define HEAD "v=1|vm=a|xid=1|via=direct|edge=1|mode=forward"
     static const char *const table[] = {
         "", "|", "v=1", "v=1|", "v=2|vm=a|xid=1|via=direct|edge=1|mode=forward", "v=01" HEAD,
-        "v=|" HEAD, " " HEAD, HEAD "|", HEAD "||keep=1", HEAD "|color=red", HEAD "|keep", HEAD "|=1",
+        "v=|" HEAD, " " HEAD, HEAD "|", HEAD "||keep=1", HEAD "|color=red", HEAD "|keep",
+        HEAD "|=1",
         HEAD "|Keep=1", HEAD "| keep=1", HEAD "|keep =1", HEAD "|keep= 1", HEAD "|keep=2",
         HEAD "|keep=", HEAD "|keep=01", HEAD "|keep=1=1", HEAD "|allow=tcp/0", HEAD "|allow=;",
         HEAD "|publish=any/80", HEAD "|publish=tcp/80;tcp/80:81", HEAD "|expires=",
