@@ -46,6 +46,7 @@ static const struct attr_rule proto_policy[] = {
 /* A flow to judge, with its original tuple as the kernel wrote it: every protocol's own numbers. */
 struct found {
     struct ct_flow flow;
+    bool condemned;
     uint16_t tuple_len;
     uint8_t tuple[TUPLE_MAX];
 };
@@ -281,38 +282,52 @@ static int found_delete(const struct found *f, struct nl_sock *sock)
 }
 
 /* judge hears of it once for each wanted address at one of its ends. */
-static bool found_condemned(const struct search *s, const struct ct_flow *f, ct_judge_many_fn judge,
-                            void *user)
+static bool found_condemned(const struct search *s, const struct ct_flow *f,
+                            const struct ct_forget_ops *ops, void *user)
 {
     const struct wanted *opener = wanted_find(s, &f->orig.src);
     const struct wanted *answerer = wanted_find(s, &f->reply.src);
-    bool forget = opener != NULL && judge(f, opener->which, user);
+    bool forget = opener != NULL && ops->judge(f, opener->which, user);
 
-    if (answerer != NULL && answerer != opener && judge(f, answerer->which, user))
+    if (answerer != NULL && answerer != opener && ops->judge(f, answerer->which, user))
         forget = true;
     return forget;
 }
 
-static int search_forget(struct search *s, struct nl_sock *sock, ct_judge_many_fn judge,
+/* Keeps those that are to be forgotten, each once. */
+static void search_judge(struct search *s, const struct ct_forget_ops *ops, void *user)
+{
+    size_t kept = 0;
+
+    /* two dumps: a flow from the address to itself is in both */
+    if (s->count > 1)
+        qsort(s->flows, s->count, sizeof(*s->flows), found_compare);
+    for (size_t i = 0; i < s->count; i++) {
+        if (i > 0 && found_compare(&s->flows[i - 1], &s->flows[i]) == 0)
+            continue;
+        s->flows[i].condemned = found_condemned(s, &s->flows[i].flow, ops, user);
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->flows[i].condemned)
+            s->flows[kept++] = s->flows[i];
+    }
+    s->count = kept;
+}
+
+static int search_forget(struct search *s, struct nl_sock *sock, const struct ct_forget_ops *ops,
                          void *user)
 {
     int deleted = 0, error = search_run(s, sock);
 
     if (error < 0)
         return error;
-    /* two dumps: a flow from the address to itself is in both */
-    if (s->count > 1)
-        qsort(s->flows, s->count, sizeof(*s->flows), found_compare);
-
+    search_judge(s, ops, user);
+    if (ops->ready != NULL)
+        ops->ready(user);
     for (size_t i = 0; i < s->count; i++) {
-        int r;
-
-        if (i > 0 && found_compare(&s->flows[i - 1], &s->flows[i]) == 0)
-            continue;
-        if (!found_condemned(s, &s->flows[i].flow, judge, user))
-            continue;
         /* one that does not go must not save the others */
-        r = found_delete(&s->flows[i], sock);
+        int r = found_delete(&s->flows[i], sock);
+
         if (r == 0)
             deleted++;
         else if (r != -ENOENT && error == 0)
@@ -322,7 +337,7 @@ static int search_forget(struct search *s, struct nl_sock *sock, ct_judge_many_f
 }
 
 static int forget_family(struct nl_sock *sock, uint8_t family, const struct addr *addrs, size_t n,
-                         ct_judge_many_fn judge, void *user)
+                         const struct ct_forget_ops *ops, void *user)
 {
     _cleanup_(freep) struct wanted *wanted = reallocarray(NULL, n, sizeof(*wanted));
     struct search search = {.family = family, .wanted = wanted};
@@ -337,13 +352,13 @@ static int forget_family(struct nl_sock *sock, uint8_t family, const struct addr
     if (search.n_wanted == 0)
         return 0;
     qsort(wanted, search.n_wanted, sizeof(*wanted), wanted_compare);
-    r = search_forget(&search, sock, judge, user);
+    r = search_forget(&search, sock, ops, user);
     free(search.flows);
     return r;
 }
 
-int ct_forget_many(struct nl_sock *s, const struct addr *addrs, size_t n, ct_judge_many_fn judge,
-                   void *user)
+int ct_forget(struct nl_sock *s, const struct addr *addrs, size_t n, const struct ct_forget_ops *ops,
+              void *user)
 {
     int deleted, deleted6;
 
@@ -353,27 +368,7 @@ int ct_forget_many(struct nl_sock *s, const struct addr *addrs, size_t n, ct_jud
     }
     if (n == 0)
         return 0;
-    deleted = forget_family(s, AF_INET, addrs, n, judge, user);
-    deleted6 = forget_family(s, AF_INET6, addrs, n, judge, user);
+    deleted = forget_family(s, AF_INET, addrs, n, ops, user);
+    deleted6 = forget_family(s, AF_INET6, addrs, n, ops, user);
     return deleted < 0 ? deleted : deleted6 < 0 ? deleted6 : deleted + deleted6;
-}
-
-struct one_judge {
-    ct_judge_fn judge;
-    void *user;
-};
-
-static bool judge_one(const struct ct_flow *flow, size_t which, void *user)
-{
-    const struct one_judge *j = user;
-
-    (void)which;
-    return j->judge(flow, j->user);
-}
-
-int ct_forget(struct nl_sock *s, const struct addr *addr, ct_judge_fn judge, void *user)
-{
-    struct one_judge j = {judge, user};
-
-    return ct_forget_many(s, addr, 1, judge_one, &j);
 }

@@ -26,22 +26,25 @@ struct ct_flow {
 
 int ct_flow_parse(const struct nlmsghdr *nlh, struct ct_flow *ret);
 
-/* true: forget this flow. Pure: no netlink from inside. */
-typedef bool (*ct_judge_fn)(const struct ct_flow *flow, void *user);
+struct ct_forget_ops {
+    /*
+     * true: forget this flow. which: place in addrs of the address at one of its ends; a flow
+     * between two of them is shown for both, one is enough to end it. Pure: no netlink from inside.
+     */
+    bool (*judge)(const struct ct_flow *flow, size_t which, void *user);
+    /* Once for each family, when all were judged and none is deleted yet. May be NULL. */
+    void (*ready)(void *user);
+};
 
 /*
- * Looks at every flow that addr opened (source of the original tuple) or answers (source of the
- * reply: also where the destination was translated to it), and deletes those that judge names, by
- * original tuple, id and zone; one that is gone meanwhile is success.
+ * Looks at every flow that one of addrs opened (source of the original tuple) or answers (source of
+ * the reply: also where the destination was translated to it), and deletes those that judge names,
+ * by original tuple, id and zone; one that is gone meanwhile is success.
  * s is a NETLINK_NETFILTER socket. Number deleted, or -errno.
  *
  * Each dump makes the kernel walk its whole table, milliseconds where that is big: one address
  * takes two (the kernel sends only its flows: CTA_FILTER, IPv4, kernel >= 5.8), any number of them
  * one for each family. So ask for all at once.
  */
-int ct_forget(struct nl_sock *s, const struct addr *addr, ct_judge_fn judge, void *user);
-
-/* which: place in addrs. A flow between two of them is shown for both; one is enough to end it. */
-typedef bool (*ct_judge_many_fn)(const struct ct_flow *flow, size_t which, void *user);
-int ct_forget_many(struct nl_sock *s, const struct addr *addrs, size_t n, ct_judge_many_fn judge,
-                   void *user);
+int ct_forget(struct nl_sock *s, const struct addr *addrs, size_t n, const struct ct_forget_ops *ops,
+              void *user);

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "netlink/ct.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
 #include "router/elements.h"
+#include "router/flows.h"
 #include "router/sysctl.h"
 
 struct work {
@@ -269,43 +269,14 @@ static void write_switches(struct work *w)
     }
 }
 
-/* ---- flows ---- */
-
-struct judge {
-    const struct model *m;
-    const struct planned *planned;
-};
-
-/* Inbound: somebody opened it to the address. Outbound: the qube did, and kept its address. */
-static bool judge_flow(const struct ct_flow *flow, void *user)
-{
-    const struct judge *j = user;
-    const struct addr *addr = &j->planned->slot->addr;
-
-    if (addr_equal(&flow->orig.dst, addr) || addr_equal(&flow->reply.src, addr))
-        return !plan_inbound_stays(j->planned, flow->reply.protocol,
-                                   addr_equal(&flow->orig.dst, addr) ? 0 : flow->orig.dst_port,
-                                   flow->reply.src_port, &flow->orig.src);
-    if (addr_equal(&flow->orig.src, addr) && addr_equal(&flow->reply.dst, addr))
-        return !plan_outbound_stays(j->m, j->planned, &flow->orig.dst);
-    return false;
-}
-
 static void forget_flows(struct work *w)
 {
-    for (size_t i = 0; i < w->p->n_planned; i++) {
-        const struct planned *planned = &w->p->planned[i];
-        struct judge j = {w->m, planned};
-        int n;
+    int n = flows_forget(w->k, w->m, w->p);
 
-        if (!planned->forget_in && !planned->forget_own)
-            continue;
-        n = ct_forget(w->k->conntrack, &planned->slot->addr, judge_flow, &j);
-        if (n < 0)
-            fail(w, n, &planned->slot->addr);
-        else
-            w->result.flows += (unsigned)n;
-    }
+    if (n < 0)
+        fail(w, n, NULL);
+    else
+        w->result.flows += (unsigned)n;
 }
 
 int apply_plan(struct kernel *k, struct model *m, const struct plan *p,

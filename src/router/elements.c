@@ -255,6 +255,31 @@ int elements_put_back_value(const struct nft_key *key, struct sysctl_value *ret)
     return 0;
 }
 
+struct nft_set elements_cut_set(enum family_index family)
+{
+    return (struct nft_set){elements_family(family), TABLE_OWN, "cut"};
+}
+
+int elements_cut_key(const struct cut_flow *flow, struct nft_key *ret)
+{
+    uint16_t qube_port = htons(flow->qube_port), client_port = htons(flow->client_port);
+    size_t size = addr_size(flow->qube.family);
+    struct nft_key key = {0};
+    int r = nft_key_add(&key, flow->qube.bytes, size);
+
+    if (r == 0)
+        r = nft_key_add(&key, &flow->proto, sizeof(flow->proto));
+    if (r == 0)
+        r = nft_key_add(&key, &qube_port, sizeof(qube_port));
+    if (r == 0)
+        r = nft_key_add(&key, flow->client.bytes, size);
+    if (r == 0)
+        r = nft_key_add(&key, &client_port, sizeof(client_port));
+    if (r == 0)
+        *ret = key;
+    return r;
+}
+
 struct nft_set elements_guard_set(void)
 {
     return (struct nft_set){NFPROTO_IPV6, TABLE_OWN, "guard"};
@@ -266,6 +291,7 @@ int elements_guard_key(struct nft_key *ret)
     struct nft_key key = {0};
     int r = nft_key_add(&key, &type, sizeof(type));
 
+    key.len = sizeof(type); /* only the parts of a concatenation are padded */
     if (r == 0)
         *ret = key;
     return r;

@@ -36,6 +36,15 @@ struct nft_set elements_put_back_set(void);
 int elements_put_back_key(const struct sysctl_value *value, struct nft_key *ret);
 int elements_put_back_value(const struct nft_key *key, struct sysctl_value *ret);
 
+/* The set of flows that were cut: what the qube sends in them is not taken for something new. */
+struct nft_set elements_cut_set(enum family_index family);
+struct cut_flow {
+    struct addr qube, client;
+    uint8_t proto;
+    uint16_t qube_port, client_port;
+};
+int elements_cut_key(const struct cut_flow *flow, struct nft_key *ret);
+
 /* The set that stops forwarding between uplinks while the manager itself switched it on. */
 struct nft_set elements_guard_set(void);
 int elements_guard_key(struct nft_key *ret);

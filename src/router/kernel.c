@@ -275,6 +275,7 @@ static int put_jump_back(struct kernel *k, enum family_index family)
 static int ensure_skeleton(struct kernel *k, enum family_index family)
 {
     struct skeleton_digest now = {.n = 0};
+    bool was_loaded = k->skeleton[family].n > 0;
     int r = skeleton_read(k->nft, family, &now);
 
     if (r < 0 && r != -ENOENT)
@@ -288,13 +289,13 @@ static int ensure_skeleton(struct kernel *k, enum family_index family)
             r = skeleton_read(k->nft, family, &k->skeleton[family]);
         if (r < 0)
             return r;
-        k->repairs++;
+        k->repairs += was_loaded;
         err[0] = '\0';
     }
     r = skeleton_has_jump(k->nft, family);
     if (r != 0)
         return r < 0 ? r : 0;
-    k->repairs++;
+    k->repairs += was_loaded;
     return put_jump_back(k, family);
 }
 
@@ -339,12 +340,10 @@ int kernel_read_rules(struct kernel *k, struct model *m)
     k->load_failed = false;
     model_each(m, touch_served, m);
     for (int i = 0; i < RULES_TRIES; i++) {
-        r = 0;
-        for (unsigned f = 0; f < FAMILIES && r == 0; f++) {
-            r = nft_generation(k->nft, &before);
-            if (r == 0)
-                r = read_family(k, m, (enum family_index)f);
-        }
+        /* before all of it: a change between the families must not be taken for seen */
+        r = nft_generation(k->nft, &before);
+        for (unsigned f = 0; f < FAMILIES && r == 0; f++)
+            r = read_family(k, m, (enum family_index)f);
         if (r == 0)
             r = merge_put_back(k, m);
         if (r == -ERESTART || r == -EINTR)

@@ -74,7 +74,8 @@ static int add_set(struct nl_sock *nft, const struct nft_set *set, struct skelet
 int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton_digest *ret)
 {
     uint8_t nf = elements_family(family);
-    const struct nft_set own[] = {{nf, TABLE_OWN, "put-back"}, {nf, TABLE_OWN, "guard"}};
+    const struct nft_set own[] = {{nf, TABLE_OWN, "put-back"}, {nf, TABLE_OWN, "guard"},
+                                  {nf, TABLE_OWN, "cut"}};
     struct skeleton_digest d = {.n = 0};
     int r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_ENTRY, &d);
 

@@ -59,7 +59,7 @@ static void add_interfaces(json_t *o, const struct model *m, const struct slot *
 
         if (object->kind == OBJECT_PROXY)
             add_unique(answers, link != NULL ? link->name : "?");
-        else
+        else if (object->kind != OBJECT_DNAT)
             add_unique(vifs, object->vif);
         if (object->kind == OBJECT_OWN)
             add_unique(own, object->uplink);

@@ -313,8 +313,6 @@ class Flows(ExitStack):
         return False
 
 
-LATE = pytest.mark.xfail(strict=True, reason="an answer of the qube under way makes a new flow out of the cut one")
-SOMETIMES = pytest.mark.xfail(strict=False, reason=LATE.kwargs["reason"])
 ALL = ("ask80", "ask8080", "udp53", "qube80")
 CHANGES = (  # fields before and after; flows that stay, the others end
     ({}, {"allow": "tcp/80"}, ("ask80", "qube80")),
@@ -355,7 +353,6 @@ def changing():
             yield net
 
 
-@SOMETIMES
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change[0]}-{change[1]}".replace("'", ""))
 def test_a_change_cuts_what_is_not_permitted_any_more(changing, change):
     net, (before, after, stay) = changing, change
@@ -380,7 +377,7 @@ def test_a_change_cuts_what_is_not_permitted_any_more(changing, change):
     net.others.check(list(net.others.by_name), ())
 
 
-@pytest.mark.parametrize("how", (pytest.param("narrow", marks=LATE), pytest.param("narrow from", marks=LATE),
+@pytest.mark.parametrize("how", ("narrow", "narrow from",
                                  "withdraw", "refuse", "vif gone"))
 def test_a_download_ends_too(net, how):
     """The server sends, the client is silent: the kernel would take the middle of such a flow for a new connection of

@@ -22,14 +22,17 @@ struct seen {
     uint16_t port; /* forget those to this port; 0: none, 1: all */
 };
 
-static bool judge(const struct ct_flow *flow, void *user)
+static bool judge(const struct ct_flow *flow, size_t which, void *user)
 {
     struct seen *s = user;
 
+    (void)which;
     assert_true(s->count < ARRAY_SIZE(s->flows));
     s->flows[s->count++] = *flow;
     return s->port == 1 || (s->port != 0 && flow->orig.dst_port == s->port);
 }
+
+static const struct ct_forget_ops judge_ops = {.judge = judge};
 
 static struct addr addr_of(const char *text)
 {
@@ -45,7 +48,7 @@ static int forget(const char *text, uint16_t port, struct seen *s)
     struct addr a = addr_of(text);
 
     *s = (struct seen){.port = port};
-    return ct_forget(sock, &a, judge, s);
+    return ct_forget(sock, &a, 1, &judge_ops, s);
 }
 
 static size_t count(const char *text)
@@ -226,8 +229,17 @@ static bool judge_many(const struct ct_flow *flow, size_t which, void *user)
     return which == 0 || (which == 3 && flow->orig.dst_port == 2002);
 }
 
+static void ready_many(void *user)
+{
+    size_t *shown = user;
+
+    shown[4]++;
+}
+
 static void test_several(void **state)
 {
+    static const struct ct_forget_ops ops = {judge_many, ready_many};
+
     struct addr addrs[] = {addr_of("2001:db8::11"), addr_of("10.137.0.12"),
                            addr_of("192.0.2.77"), addr_of("10.137.0.11"), {0}};
     size_t shown[5] = {0};
@@ -239,17 +251,18 @@ static void test_several(void **state)
     send_udp("2001:db8::11", 2001);
     send_udp("2001:db8::11", 2003);
     send_udp("2001:db8::12", 2001);
-    assert_int_equal(ct_forget_many(sock, addrs, 5, judge_many, shown), -EINVAL);
-    assert_int_equal(ct_forget_many(sock, addrs, 4, judge_many, shown), 3);
+    assert_int_equal(ct_forget(sock, addrs, 5, &ops, shown), -EINVAL);
+    assert_int_equal(ct_forget(sock, addrs, 4, &ops, shown), 3);
     assert_int_equal(shown[0], 2);
     assert_int_equal(shown[1], 1);
     assert_int_equal(shown[2], 0);
     assert_int_equal(shown[3], 2);
+    assert_int_equal(shown[4], 2); /* once for each family */
     assert_int_equal(count("10.137.0.11"), 1);
     assert_int_equal(count("10.137.0.12"), 1);
     assert_int_equal(count("2001:db8::11"), 0);
     assert_int_equal(count("2001:db8::12"), 1);
-    assert_int_equal(ct_forget_many(sock, NULL, 0, judge_many, shown), 0);
+    assert_int_equal(ct_forget(sock, NULL, 0, &ops, shown), 0);
 }
 
 static void test_bad_address(void **state)
@@ -258,7 +271,7 @@ static void test_bad_address(void **state)
     struct seen s = {0};
 
     (void)state;
-    assert_int_equal(ct_forget(sock, &none, judge, &s), -EINVAL);
+    assert_int_equal(ct_forget(sock, &none, 1, &judge_ops, &s), -EINVAL);
 }
 
 static bool build(void)
