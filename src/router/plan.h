@@ -61,8 +61,12 @@ int plan_slots(const struct model *m, struct slot *list, struct plan *p);
  */
 int plan_sysctls(const struct model *m, struct plan *p);
 
-/* Interfaces that face the LAN of addr, best first; at most max. Returns how many. */
-size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max);
+/*
+ * Interfaces that face the LAN of addr, at most max. Returns how many. *ret_held: one of them holds
+ * it by a subnet or a route; else they are all there are.
+ */
+size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max,
+                    bool *ret_held);
 
 /*
  * An established flow to the address: may it stay under what is wished now? port: of the qube;

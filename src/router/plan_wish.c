@@ -55,7 +55,8 @@ static bool better(const struct candidate *a, const struct candidate *b)
  * that lost its carrier keeps it when no other holds it: nobody can ask there, and nothing has to
  * be undone when the cable comes back. When none holds it, all with a carrier stand for it.
  */
-size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max)
+size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *ret, size_t max,
+                    bool *ret_held)
 {
     struct candidate best = {0};
     size_t n = 0;
@@ -69,6 +70,7 @@ size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *re
         if (c.len > 0 && (best.link == NULL || better(&c, &best)))
             best = c;
     }
+    *ret_held = best.link != NULL;
     if (best.link != NULL && max > 0) {
         ret[0] = best.link->index;
         return 1;
@@ -200,17 +202,19 @@ static int wish_uplinks(const struct model *m, struct plan *p, struct planned *p
                         const struct ground *g)
 {
     uint32_t uplinks[MAX_UPLINKS];
-    size_t n = plan_uplinks(m, &planned->slot->addr, uplinks, MAX_UPLINKS);
+    bool held;
+    size_t n = plan_uplinks(m, &planned->slot->addr, uplinks, MAX_UPLINKS, &held);
     int r = 0;
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = wish_uplink(p, planned, g, model_link_by_index(m, uplinks[i]));
     if (r == 0 && n == 0)
         (void)plan_say(planned, VERDICT_OPEN, "no uplink is there: reachable by other qubes only");
-    else if (r == 0 && n > 1)
+    else if (r == 0 && !held)
         (void)plan_say(planned, VERDICT_OPEN,
-                       "no uplink's subnet or route holds this address: answered for on all of "
-                       "them; hosts elsewhere need a route");
+                       "no uplink's subnet or route holds this address: answered for on every "
+                       "uplink; other hosts need a route to it, and the qube's own connections "
+                       "may get no answers");
     return r;
 }
 

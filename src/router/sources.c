@@ -174,6 +174,14 @@ static void on_conflict(const struct addr *addr, uint32_t index, const uint8_t *
     manager_withdraw_now(m);
 }
 
+static void on_links(void *user)
+{
+    struct manager *m = user;
+
+    m->need_network = true;
+    manager_schedule(m);
+}
+
 static void on_clear(const struct addr *addr, uint32_t index, void *user)
 {
     struct manager *m = user;
@@ -468,7 +476,7 @@ static int add_monitors(struct manager *m)
 
 int sources_new(struct manager *m)
 {
-    struct watch_ops watch_ops = {on_conflict, on_clear, m};
+    struct watch_ops watch_ops = {on_conflict, on_clear, on_links, m};
     struct wishes_ops wishes_ops = {on_wishes, on_wishes_lost, m};
     int r = add_signals(m);
 

@@ -2,6 +2,7 @@
 #include "router/status.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -16,6 +17,7 @@
 
 #define QUESTION_MAX 16
 #define PEER_TIME_US UINT64_C(5000000)
+#define LONG_ANSWER  (256u << 10)
 
 struct peer {
     struct status_server *server;
@@ -40,6 +42,8 @@ struct status_server {
 
 static void peer_free(struct peer *p)
 {
+    bool was_long = p->len > LONG_ANSWER;
+
     LIST_REMOVE(p, peers);
     p->server->n_peers--;
     p->io = sd_event_source_disable_unref(p->io);
@@ -47,6 +51,8 @@ static void peer_free(struct peer *p)
     p->fd = close_fd(p->fd);
     free(p->answer);
     free(p);
+    if (was_long)
+        (void)malloc_trim(0); /* megabytes in small pieces, which the allocator would keep */
 }
 
 void status_capture(struct status_server *s, const struct plan *p)
@@ -175,6 +181,19 @@ static int peer_new(struct status_server *s, int fd)
     return r;
 }
 
+/* The longest connected one that has not asked yet, else the longest connected. */
+static struct peer *find_idle(struct status_server *s)
+{
+    struct peer *p, *oldest = NULL, *silent = NULL;
+
+    LIST_FOREACH(p, &s->peers, peers) { /* newest first */
+        oldest = p;
+        if (p->answer == NULL)
+            silent = p;
+    }
+    return silent != NULL ? silent : oldest;
+}
+
 static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *user)
 {
     struct status_server *server = user;
@@ -185,9 +204,8 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
     if (peer < 0)
         return 0;
     if (server->n_peers >= ROUTER_MAX_STATUS_PEERS)
-        (void)close_fd(peer);
-    else
-        (void)peer_new(server, peer);
+        peer_free(find_idle(server)); /* nobody can keep the others out by saying nothing */
+    (void)peer_new(server, peer);
     return 0;
 }
 

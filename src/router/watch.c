@@ -47,6 +47,7 @@ struct link {
     uint8_t mac[MAC_SIZE];
     bool carrier, seen;
     bool filter_stale;
+    bool deaf; /* its sockets may belong to a device that is gone: open them again */
     size_t n4, n6; /* entries of each family */
     LIST_HEAD(, claimed) entries;
     int arp_fd, nd_fd;
@@ -291,6 +292,17 @@ static void handle_frame(struct watch *w, struct link *l, const void *bytes, siz
         handle_probe(w, l, e, mac);
 }
 
+/*
+ * ENETDOWN, told once. After a mere down and up the socket hears again by itself, but the socket of a
+ * deleted device never does, also when its index is used again; the two cannot be told apart.
+ */
+static void go_deaf(struct link *l)
+{
+    l->deaf = true;
+    if (l->carrier)
+        l->watch->ops.links(l->watch->ops.user);
+}
+
 static int on_frames(sd_event_source *s, int fd, uint32_t revents, void *user)
 {
     struct link *l = user;
@@ -301,8 +313,11 @@ static int on_frames(sd_event_source *s, int fd, uint32_t revents, void *user)
     for (int i = 0; i < READ_BUDGET; i++) {
         ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 
-        if (n < 0)
-            break; /* EAGAIN; or ENETDOWN, told once: the link's own news follow */
+        if (n < 0) {
+            if (errno != EAGAIN && errno != EINTR)
+                go_deaf(l);
+            break;
+        }
         handle_frame(l->watch, l, buf, (size_t)n);
     }
     return 0;
@@ -487,6 +502,14 @@ int watch_link(struct watch *w, uint32_t index, const uint8_t mac[static MAC_SIZ
             return -ENOMEM;
         *l = (struct link){.watch = w, .index = index, .arp_fd = -1, .nd_fd = -1};
         LIST_INSERT_HEAD(&w->links, l, links);
+    }
+    /* a link that is down would make a new socket deaf at once */
+    if (l->deaf && carrier) {
+        close_socket(&l->arp_fd, &l->arp);
+        close_socket(&l->nd_fd, &l->nd);
+        l->deaf = false;
+        l->filter_stale = true;
+        l->carrier = false;
     }
     again = (carrier && !l->carrier) || memcmp(l->mac, mac, MAC_SIZE) != 0;
     memcpy(l->mac, mac, MAC_SIZE);

@@ -26,6 +26,8 @@ struct watch_ops {
                      void *user);
     /* After watch_ask(): nobody has it any more. The entry is gone. */
     void (*clear)(const struct addr *addr, uint32_t index, void *user);
+    /* A link went down or away under its sockets: look at the links again (watch_link()). */
+    void (*links)(void *user);
     void *user;
 };
 

@@ -113,7 +113,8 @@ static void on_changed(const char *path, const struct str *value, void *user)
 {
     struct wishes *w = user;
 
-    if (model_claim(w->model, path, value) < 0)
+    /* room may have come for a key that was beyond the limit */
+    if (model_claim(w->model, path, value) < 0 || (value == NULL && w->model->n_over_limit > 0))
         (void)qdb_mirror_reread(w->mirror);
     w->ops.changed(w->ops.user);
 }
