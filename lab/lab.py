@@ -185,17 +185,21 @@ class NetQubeNode(QubeNode):
 
     # -- QubesDB and router ----------------------------------------------------------------------------------------
 
-    def qubesdb_start(self):
-        """Starts this qube's QubesDB, empty but for the platform's keys, unless it runs."""
+    def qubesdb_start(self, pairs=()):
+        """Starts this qube's QubesDB unless it runs. Nobody finds it before the platform's keys and pairs (key, value)
+        are in it."""
         if self._qubesdb is not None and self._qubesdb.poll() is None:
             return
+        hidden = f"{self.qubesdb_socket}.new"
         ready = ReadySocket(f"{self.folder}/qubesdb.notify")
-        self._qubesdb = self.popen([program("src/qubesdb/qubesdb-server"), self.qubesdb_socket],
+        self._qubesdb = self.popen([program("src/qubesdb/qubesdb-server"), hidden],
                                    env=environment(NOTIFY_SOCKET=ready.path), stdin=subprocess.DEVNULL)
         ready.wait(self._qubesdb, 10, "qubesdb-server", str)
         ready.close()
-        self._qdb = QubesDB(self.qubesdb_socket)
+        self._qdb = QubesDB(hidden)
         self._platform_keys()
+        self._qdb.write_many(list(pairs))
+        os.rename(hidden, self.qubesdb_socket)
 
     def qubesdb_stop(self):
         """The database is gone (all its keys too); qubesdb_start brings an empty one."""

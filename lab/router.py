@@ -73,11 +73,12 @@ class ReadySocket:
 
 
 class Router:
-    """The running program. Text of stderr: .log; state as the program tells it: .status()."""
+    """The running program. Text of stderr: .log; state as the program tells it: .status(). prefix: words before its
+    command at the next start (another user, fewer rights)."""
 
     def __init__(self, netqube, arguments=(), start=True, **env):
         self.node = netqube
-        self.arguments, self.env = list(arguments), env
+        self.arguments, self.env, self.prefix = list(arguments), env, []
         folder = netqube.folder
         self.control = f"{folder}/router.sock"
         self.service_dir = f"{folder}/service"
@@ -96,13 +97,16 @@ class Router:
     def _environment(self):
         return environment(QUBESDB_SOCKET=self.node.qubesdb_socket, **self.env)
 
-    def start(self, ready=True, timeout=10.0):
-        """Starts the program; with ready waits until it says so."""
-        self.node.qubesdb_start()
+    def start(self, ready=True, timeout=10.0, qubesdb=True):
+        """Starts the program; with ready waits until it says so. qubesdb False: a database that does not run is left
+        alone."""
+        if qubesdb:
+            self.node.qubesdb_start()
         self._ready.messages.clear()
         with open(self._log_path, "a", encoding="utf-8") as log:
             self.process = self.node.popen(
-                self.command("--control", self.control, "--service-dir", self.service_dir, *self.arguments),
+                self.prefix + self.command("--control", self.control, "--service-dir", self.service_dir,
+                                           *self.arguments),
                 env=self._environment() | {"NOTIFY_SOCKET": self._ready.path}, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log)
         if ready:
