@@ -125,7 +125,8 @@ class Flood:
         scale.Process(self.full.router.process.pid).wait_quiet(timeout=180)
 
     def _run(self, sides, ports, rounds):
-        out = self.hand.net.run([program("tests/bench/bench-flood"), str(rounds), str(ports), *sides], timeout=600).stdout
+        out = self.hand.net.run([program("tests/bench/bench-flood"), str(rounds), str(ports), *sides],
+                                timeout=600).stdout
         ratios, costs = [1.0], []
         for line in out.splitlines():
             words = line.split()
@@ -144,7 +145,8 @@ class Flood:
         for number, (_side, name) in enumerate(baseline):
             order = [specs[number], specs[-1]]
             ratios, costs = self._run(order, ports, rounds)
-            self.report.ratio(f"{self.family}: {what}", costs[1], ratios[1], goal if number == 0 else None, name, costs[0])
+            self.report.ratio(f"{self.family}: {what}", costs[1], ratios[1], goal if number == 0 else None, name,
+                              costs[0])
         for side in (self.hand, self.none, self.full):
             side.net.run("conntrack -F; conntrack -F -f ipv6", check=False)
 
@@ -166,10 +168,10 @@ class Flood:
         self.row(f"new, to {SAMPLE} of {COUNT} exposed addresses at random", lan, lambda _side: sample, 1, False, None)
         self.row(f"first packet of a flow, to all {COUNT} at random", lan, lambda _side: self.addresses[:COUNT - 1], 0,
                  False, None)
-        self.row(f"new, to one of {EXTRA} addresses with rules of ports", lan, lambda _side: self.ports[:SAMPLE], 1, False,
-                 None)
-        self.row(f"new, to one of {EXTRA} addresses with rules of networks", lan, lambda _side: self.networks[:SAMPLE], 1,
+        self.row(f"new, to one of {EXTRA} addresses with rules of ports", lan, lambda _side: self.ports[:SAMPLE], 1,
                  False, None)
+        self.row(f"new, to one of {EXTRA} addresses with rules of networks", lan,
+                 lambda _side: self.networks[:SAMPLE], 1, False, None)
 
 
 def measure(report, quick):

@@ -34,9 +34,10 @@ def measure_starts(report, net, router, owned, quick):
     scale.write_records(net, owned)
     scale.start_ms(router)
     for count in COUNTS[1:]:
-        report.row(f"start with {count} addresses: exec → READY", starts[count], "ms", 250 if count == COUNTS[-1] else None,
-                   starts[0], "with none")
-    report.row(f"SIGTERM with {COUNTS[-1]} addresses → all withdrawn, ended", stops[COUNTS[-1]], "ms", None, stops[0], "with none")
+        report.row(f"start with {count} addresses: exec → READY", starts[count], "ms",
+                   250 if count == COUNTS[-1] else None, starts[0], "with none")
+    report.row(f"SIGTERM with {COUNTS[-1]} addresses → all withdrawn, ended", stops[COUNTS[-1]], "ms", None, stops[0],
+               "with none")
 
 
 def measure_takeover(report, router, quick):
@@ -62,7 +63,8 @@ def measure_changes(report, lab, router, owned, quick):
     report.row(f"one change among {COUNTS[-1]}: QubesDB write → rules in place", there, "ms", 5)
     report.row("the same, removal → rules gone", gone, "ms")
     report.row("CPU time of such a change, with what follows it", [cpu], "ms")
-    report.row(f"one qube of {COUNTS[-1]} starts: route → rules in place", routes(net, owned[:20 if not quick else 5]), "ms")
+    report.row(f"one qube of {COUNTS[-1]} starts: route → rules in place", routes(net, owned[:5 if quick else 20]),
+               "ms")
     report.row(f"resident memory with {COUNTS[-1]} addresses", [process.rss_kib / 1024], "MiB")
     report.row("at most since the start", [process.peak_kib / 1024], "MiB")
     cpu = process.cpu_s

@@ -79,9 +79,11 @@ def measure_changes(report, lab, older, quick):
     report.row("QubesDB write → rules in place", there, "ms", 2, baseline, "3 nft processes")
     report.row("QubesDB removal → rules gone", gone, "ms", None, baseline, "3 nft processes")
     count = 5 if quick else 30
-    report.row("QubesDB write → first SYN answered, client knows the MAC", contact(lan, address, net.mac("ens6"), count, 60, change), "ms", 5)
+    report.row("QubesDB write → first SYN answered, client knows the MAC",
+               contact(lan, address, net.mac("ens6"), count, 60, change), "ms", 5)
     report.row("the same, client asks by ARP first", contact(lan, address, "-", count, 60, change), "ms", 5)
-    report.row("the same, an ordinary client whose only ARP request comes too early", real_client(net, lan, address, key, value, 3 if quick else 7), "ms")
+    report.row("the same, an ordinary client whose only ARP request comes too early",
+               real_client(net, lan, address, key, value, 3 if quick else 7), "ms")
     net.qdb.write(key, value)
     wait_until(lambda: lan.can_reach(address, 80), what="web open")
     older["sys-net"].nft("add rule ip qubes custom-forward oifgroup 2 tcp dport 80 accept\n")
@@ -93,9 +95,10 @@ def measure_changes(report, lab, older, quick):
 def measure_conflict(report, lab, quick):
     net, lan, web = lab["sys-net"], lab["lan2"], lab["web"]
     key, value = f"/network-server/{web.spec.ip}", scale.record(web)
-    out = lan.run([program("tests/bench/bench-contact"), "conflict", "eth0", web.spec.ip, str(3 if quick else 10), "200",
-                   net.qubesdb_socket, key, value], timeout=120).stdout
-    report.row("another host says it has the address → our last ARP reply (asked every 0.2 ms)", numbers(out)[0], "ms", 10)
+    out = lan.run([program("tests/bench/bench-contact"), "conflict", "eth0", web.spec.ip, str(3 if quick else 10),
+                   "200", net.qubesdb_socket, key, value], timeout=120).stdout
+    report.row("another host says it has the address → our last ARP reply (asked every 0.2 ms)", numbers(out)[0],
+               "ms", 10)
 
 
 class Probe:

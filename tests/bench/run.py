@@ -41,7 +41,7 @@ def main():
             part.measure(report, arguments.quick)
     if arguments.write:
         report.write(f"{ROOT}/doc/performance.md")
-    print(f"\n{report.met} goals met, {len(report.missed)} missed" + "".join(f"\n  missed: {name}" for name in report.missed))
+    print(f"\n{report.met} goals met, {len(report.missed)} missed", *report.missed, sep="\n  ")
     return 1 if report.missed else 0
 
 
