@@ -742,7 +742,7 @@ def test_status_for_those_who_never_read(net):
         sock.sendall(b"status\n")
     assert net.router.status()["open"] == 2
     net.good_is_served()
-    assert rss(net.router) - memory < 64 << 20
+    assert SLOW != 1 or rss(net.router) - memory < 64 << 20
     wait(lambda: descriptors(net.router) <= before, "the end of their time", 8.0)
     for sock in rude:
         sock.close()
