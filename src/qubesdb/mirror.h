@@ -26,7 +26,7 @@
 
 #include "base/str.h"
 
-#define QDB_MIRROR_KEYS_MAX 20000
+#define QDB_MIRROR_KEYS_MAX 100000
 
 struct qdb_mirror;
 

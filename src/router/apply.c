@@ -15,34 +15,48 @@
 struct work {
     struct kernel *k;
     struct model *m;
-    const struct plan *p;
+    struct plan *p;
     struct apply_result result;
 };
 
-static void fail(struct work *w, int error, const struct addr *addr)
+/* Something that is of no single address. */
+static void fail(struct work *w, int error)
 {
-    if (!w->result.failed) {
+    if (!w->result.failed)
         w->result.error = error;
-        if (addr != NULL)
-            w->result.addr = *addr;
-    }
     w->result.failed = true;
+}
+
+static struct planned *planned_of(struct work *w, const struct addr *addr)
+{
+    for (size_t i = 0; i < w->p->n_planned; i++) {
+        if (addr_equal(&w->p->planned[i].slot->addr, addr))
+            return &w->p->planned[i];
+    }
+    return NULL;
 }
 
 /* ---- proxy neighbours ---- */
 
-static void change_proxy(struct work *w, const struct op *op)
+/* An address whose entry is refused must not keep the others from theirs. */
+static void change_proxy(struct work *w, struct op *op)
 {
+    struct planned *planned;
     int r = op->kind == OP_ADD
                 ? rt_proxy_add(w->k->route, op->object.uplink_index, &op->addr, KERNEL_PROTOCOL)
                 : rt_proxy_del(w->k->route, op->object.uplink_index, &op->addr);
+    bool gone = r == -ENODEV || r == -ENXIO;
 
-    if (r == 0 || (op->kind == OP_REMOVE && (r == -ENODEV || r == -ENXIO)))
+    if (r == 0 || (op->kind == OP_REMOVE && gone))
         return; /* entries of a link that is gone went with it */
-    if (r == -ENODEV || r == -ENXIO)
+    op->failed = true;
+    planned = planned_of(w, &op->addr);
+    if (planned != NULL && op->kind == OP_ADD)
+        model_remove_actual(planned->slot, &op->object);
+    if (gone)
         w->result.again_network = true;
-    else
-        fail(w, r, &op->addr);
+    else if (planned != NULL)
+        planned->error = r;
 }
 
 static void change_proxies(struct work *w, enum op_kind kind)
@@ -202,14 +216,14 @@ static int note_done(struct work *w, const struct planned *planned)
 static int commit_one_by_one(struct work *w)
 {
     for (size_t i = 0; i < w->p->n_planned; i++) {
-        const struct planned *planned = &w->p->planned[i];
+        struct planned *planned = &w->p->planned[i];
         int r = commit_elements(w, &planned->slot->addr);
 
         if (r == -ERESTART || r == -ENOMEM)
             return r;
+        planned->error = r;
+        r = r == 0 ? note_done(w, planned) : 0;
         if (r < 0)
-            fail(w, r, &planned->slot->addr);
-        else if ((r = note_done(w, planned)) < 0)
             return r;
     }
     return 0;
@@ -230,29 +244,37 @@ static int commit_all(struct work *w)
 
 /* ---- kernel switches ---- */
 
-static int remember_switches(struct work *w)
+static void drop_value(struct sysctl_list *list, const struct sysctl_value *value)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->values[i].id == value->id && strcmp(list->values[i].scope, value->scope) == 0) {
+            list->values[i] = list->values[--list->n];
+            return;
+        }
+    }
+}
+
+static int remember_switches(struct work *w, enum op_kind kind)
 {
     int r = 0;
 
     for (size_t i = 0; i < w->p->n_ops && r == 0; i++) {
         const struct op *op = &w->p->ops[i];
-        struct sysctl_list *list = &w->m->put_back;
 
-        if (op->kind == OP_SAVE_SYSCTL) {
-            r = model_sysctl_set(list, &op->sysctl);
-        } else if (op->kind == OP_UNSAVE_SYSCTL) {
-            for (size_t k = 0; k < list->n; k++) {
-                if (list->values[k].id == op->sysctl.id &&
-                    strcmp(list->values[k].scope, op->sysctl.scope) == 0)
-                    list->values[k--] = list->values[--list->n];
-            }
-        }
+        if (op->kind != kind)
+            continue;
+        if (kind == OP_SAVE_SYSCTL)
+            r = model_sysctl_set(&w->m->put_back, &op->sysctl);
+        else
+            drop_value(&w->m->put_back, &op->sysctl);
     }
     return r;
 }
 
-static void write_switches(struct work *w)
+static bool write_switches(struct work *w)
 {
+    bool all = true;
+
     for (size_t i = 0; i < w->p->n_ops; i++) {
         const struct op *op = &w->p->ops[i];
         int r;
@@ -262,11 +284,22 @@ static void write_switches(struct work *w)
         r = sysctl_write(&op->sysctl);
         if (r == 0)
             r = model_sysctl_set(&w->m->sysctls, &op->sysctl);
-        else if (r == -ENOENT)
+        else if (r == -ENOENT) /* the link is gone, or has another name: the next look tells */
             w->result.again_network = true;
-        if (r < 0 && r != -ENOENT)
-            fail(w, r, NULL);
+        else
+            fail(w, r);
+        all = all && r == 0;
     }
+    return all;
+}
+
+/* An old value is given up only when it is back in its place; till then a successor needs it. */
+static int change_switches(struct work *w)
+{
+    if (!write_switches(w))
+        return 0;
+    (void)remember_switches(w, OP_UNSAVE_SYSCTL);
+    return commit_switches(w);
 }
 
 static void forget_flows(struct work *w)
@@ -274,34 +307,40 @@ static void forget_flows(struct work *w)
     int n = flows_forget(w->k, w->m, w->p);
 
     if (n < 0)
-        fail(w, n, NULL);
+        fail(w, n);
     else
         w->result.flows += (unsigned)n;
 }
 
-int apply_plan(struct kernel *k, struct model *m, const struct plan *p,
-               struct apply_result *ret_result)
+static int apply_rest(struct work *w)
+{
+    int r = change_switches(w);
+
+    forget_flows(w);
+    change_proxies(w, OP_ADD);
+    return r;
+}
+
+int apply_plan(struct kernel *k, struct model *m, struct plan *p, struct apply_result *ret_result)
 {
     struct work w = {.k = k, .m = m, .p = p};
     int r;
 
     change_proxies(&w, OP_REMOVE);
-    r = remember_switches(&w);
+    r = remember_switches(&w, OP_SAVE_SYSCTL);
     if (r == 0)
         r = commit_switches(&w);
     if (r == 0)
         r = commit_all(&w);
+    w.result.elements_done = r == 0;
+    if (r == 0)
+        r = apply_rest(&w);
     if (r == -ENOMEM)
         return r;
-    if (r == -ERESTART) {
+    if (r == -ERESTART)
         w.result.again_rules = true;
-    } else if (r < 0) {
-        fail(&w, r, NULL);
-    } else {
-        write_switches(&w);
-        forget_flows(&w);
-        change_proxies(&w, OP_ADD);
-    }
+    else if (r < 0)
+        fail(&w, r);
     *ret_result = w.result;
     return 0;
 }

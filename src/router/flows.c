@@ -52,10 +52,14 @@ static bool judge_flow(const struct ct_flow *flow, size_t which, void *user)
     const struct addr *addr = &planned->slot->addr;
 
     if (addr_equal(&flow->orig.dst, addr) || addr_equal(&flow->reply.src, addr)) {
-        bool published = !addr_equal(&flow->orig.dst, addr);
+        struct access_flow asked = {
+            .proto = flow->reply.protocol,
+            .outside = addr_equal(&flow->orig.dst, addr) ? 0 : flow->orig.dst_port,
+            .port = flow->reply.src_port,
+            .from = &flow->orig.src,
+        };
 
-        if (plan_inbound_stays(planned, flow->reply.protocol, published ? flow->orig.dst_port : 0,
-                               flow->reply.src_port, &flow->orig.src))
+        if (plan_inbound_stays(planned, &asked))
             return false;
         note_cut(w, flow);
         return true;

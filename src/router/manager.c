@@ -32,7 +32,7 @@ static void follow_proxies(struct manager *m, const struct plan *p)
         const struct op *op = &p->ops[i];
         int r = 0;
 
-        if (op->object.kind != OBJECT_PROXY)
+        if (op->object.kind != OBJECT_PROXY || (op->kind == OP_ADD && op->failed))
             continue;
         if (op->kind == OP_REMOVE)
             watch_remove(m->watch, &op->addr, op->object.uplink_index);
@@ -73,27 +73,70 @@ static int set_text(char **at, const char *text)
     return 0;
 }
 
-static void note_planned(struct manager *m, const struct planned *planned)
+/* What the kernel refused for one address is that address's state, and is tried again. */
+static void settle_error(struct planned *planned)
+{
+    if (planned->error == 0)
+        return;
+    planned->verdict = VERDICT_FAILED;
+    planned->changed = false;
+    (void)snprintf(planned->reason, sizeof(planned->reason),
+                   "the kernel refused a change (%s): tried again", strerror(-planned->error));
+}
+
+/* Flows that were let in are remembered until they were ended; see plan.c. */
+static bool still_lent(const struct slot *slot, enum verdict verdict)
+{
+    switch (verdict) {
+    case VERDICT_OPEN:
+    case VERDICT_ADOPTED:
+        return true;
+    case VERDICT_PLATFORM:
+    case VERDICT_FAILED:
+        return slot->lent;
+    case VERDICT_NONE:
+    case VERDICT_REFUSED:
+    case VERDICT_DUPLICATE:
+    case VERDICT_SUPERSEDED:
+    case VERDICT_UNUSABLE:
+    case VERDICT_EXPIRED:
+    case VERDICT_PENDING:
+    case VERDICT_NO_VIF:
+    case VERDICT_MISMATCH:
+    case VERDICT_CONFLICT:
+    case VERDICT_VPN_HERE:
+    case VERDICT_UNREADABLE:
+    case VERDICT_UNSUPPORTED:
+        return false;
+    }
+    return false;
+}
+
+static void note_planned(struct manager *m, struct planned *planned)
 {
     struct slot *slot = planned->slot;
     enum verdict before = slot->verdict;
-    bool news = slot->verdict != planned->verdict || planned->changed ||
-                strcmp(slot->reason != NULL ? slot->reason : "", planned->reason) != 0;
-    int r = set_text(&slot->reason, planned->reason);
+    bool news;
+    int r;
 
+    note_expiry(m, planned);
+    slot->lent = still_lent(slot, planned->verdict) || (planned->error != 0 && slot->lent);
+    settle_error(planned);
+    news = slot->verdict != planned->verdict || planned->changed ||
+           strcmp(slot->reason != NULL ? slot->reason : "", planned->reason) != 0;
+    r = set_text(&slot->reason, planned->reason);
     slot->verdict = planned->verdict;
     slot->keep = planned->keep;
     if (r == 0 && planned->claim != NULL && planned->claim->valid)
         r = set_text(&slot->qube, planned->claim->record.vm);
     if (r < 0)
         log_error("Out of memory: status is not complete");
-    note_expiry(m, planned);
     watch_slot(m, slot);
     if (news)
         report_change(m->model, slot, before);
 }
 
-static void note_all(struct manager *m, const struct plan *p)
+static void note_all(struct manager *m, struct plan *p)
 {
     follow_proxies(m, p);
     for (size_t i = 0; i < p->n_planned; i++)
@@ -107,17 +150,21 @@ static void note_all(struct manager *m, const struct plan *p)
 
 static int tell_links(struct manager *m)
 {
+    bool news = false;
     int r = 0;
 
     watch_links_begin(m->watch);
-    for (size_t i = 0; i < m->model->n_links && r == 0; i++) {
+    for (size_t i = 0; i < m->model->n_links && r >= 0; i++) {
         const struct model_link *link = &m->model->links[i];
 
         if (link->uplink)
             r = watch_link(m->watch, link->index, link->mac, link->carrier);
+        news = news || r == 1;
     }
-    watch_links_end(m->watch);
-    return r;
+    news = watch_links_end(m->watch) || news;
+    if (news)
+        sources_ask_conflicts(m);
+    return r < 0 ? r : 0;
 }
 
 static int read_rules(struct manager *m)
@@ -184,28 +231,44 @@ static void touch_planned(struct manager *m, const struct plan *p)
         model_touch(m->model, p->planned[i].slot);
 }
 
-/* 1: look again at once; 0: done; -errno: later. */
-static int take_result(struct manager *m, const struct plan *p, const struct apply_result *result)
+/* Those that the kernel refused are planned again with the next try. 1: there are some. */
+static int touch_refused(struct manager *m, const struct plan *p)
 {
-    if (result->again_network)
-        m->need_network = m->need_unnotified = true;
-    if (result->again_rules)
-        m->need_rules = true;
-    if (result->failed) {
-        report_failure(&result->addr, result->error);
-        look_again(m);
-        touch_planned(m, p);
-        return result->error;
+    int found = 0;
+
+    for (size_t i = 0; i < p->n_planned; i++) {
+        if (p->planned[i].error == 0)
+            continue;
+        model_touch(m->model, p->planned[i].slot);
+        found = 1;
     }
-    if (result->again_rules) {
+    return found;
+}
+
+/* 1: look again at once; 0: done; -errno: later. */
+static int take_result(struct manager *m, struct plan *p, const struct apply_result *result)
+{
+    int refused;
+
+    m->need_network = m->need_network || result->again_network;
+    m->need_unnotified = m->need_unnotified || result->again_network;
+    m->need_rules = m->need_rules || result->again_rules;
+    if (!result->elements_done) {
         touch_planned(m, p);
-        return 1;
+        if (result->failed)
+            look_again(m);
+        return result->failed ? result->error : 1;
     }
     if (result->flows > 0)
         log_debug("Ended %u established connections that are not permitted any more",
                   result->flows);
+    refused = touch_refused(m, p); /* before: what is touched is not dropped */
     note_all(m, p);
-    return result->again_network;
+    if (result->failed || refused)
+        look_again(m);
+    if (result->failed)
+        return result->error;
+    return refused ? -EAGAIN : result->again_network || result->again_rules;
 }
 
 /* The slots of the list keep their dirty mark until here: plan_sysctls() goes by it. */
@@ -275,11 +338,12 @@ int manager_reconcile(struct manager *m)
     sources_arm_conflicts(m);
     if (r == 0)
         tell_ready(m);
-    else if (r < 0)
-        report_failure(NULL, r);
+    else if (r < 0 && r != -EAGAIN)
+        report_failure(r);
     if (r == 0 && !m->kernel.load_failed) {
         reconcile_retry_reset(&m->retry);
         sources_disarm_retry(m);
+        report_success();
     } else {
         sources_arm_retry(m, reconcile_retry_delay_us(&m->retry));
     }

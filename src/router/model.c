@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "router/model_strays.h"
 
 static int compare_slot(const void *a, const void *b)
 {
@@ -41,6 +42,7 @@ struct model *model_free(struct model *m)
     if (m == NULL)
         return NULL;
     tdestroy(m->slots, slot_free);
+    model_strays_done(m);
     free(m->links);
     free(m->subnets);
     free(m->hosts);
@@ -221,6 +223,18 @@ int model_add_actual(struct model *m, const struct addr *addr, const struct obje
     slot->actual = grown;
     slot->n_actual++;
     return 0;
+}
+
+void model_remove_actual(struct slot *slot, const struct object *object)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (object_compare(&slot->actual[i], object) != 0)
+            continue;
+        memmove(&slot->actual[i], &slot->actual[i + 1],
+                (slot->n_actual - i - 1) * sizeof(*slot->actual));
+        slot->n_actual--;
+        return;
+    }
 }
 
 struct forget {

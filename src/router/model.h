@@ -13,6 +13,7 @@
 #include "base/addr.h"
 #include "base/str.h"
 #include "exposure/record.h"
+#include "router/access.h"
 #include "router/limits.h"
 #include "router/object.h"
 
@@ -25,7 +26,6 @@ enum claim_source {
 };
 
 #define CLAIM_PATH_MAX     64
-#define MODEL_KNOWN_STRAYS (8 * ROUTER_MAX_STRAYS) /* status shows the first ROUTER_MAX_STRAYS */
 
 struct claim {
     struct claim *next;
@@ -35,10 +35,7 @@ struct claim {
     size_t value_len;
     bool valid;             /* record holds what the key says */
     bool off;               /* valid and says "not exposed" (masquerade) */
-    struct record record;   /* owned */
-    bool everything;        /* every port from anybody; else by permitted */
-    struct allow permitted; /* owned; who gets in, for this family, without overlaps */
-    struct allow outside;   /* owned; who gets in by ports published here, by the port outside */
+    struct record record;   /* owned; without the entries of allow, see model_claim_access() */
     char *why;              /* owned; why it is refused, NULL when valid */
     unsigned reading;       /* number of the full reading that saw it last */
 };
@@ -92,6 +89,7 @@ enum verdict {
     VERDICT_VPN_HERE,    /* this qube is a VPN qube */
     VERDICT_UNREADABLE,  /* QubesDB cannot be read: nothing new opens */
     VERDICT_UNSUPPORTED, /* understood, but this version cannot do it */
+    VERDICT_FAILED,      /* the kernel refused it */
 };
 
 #define REASON_MAX 320
@@ -110,6 +108,7 @@ struct slot {
     size_t n_actual;
     struct conflict conflict;
     bool keep; /* the last open record said: flows survive a withdrawal */
+    bool lent; /* was open, and flows that this let in were not ended since */
     enum verdict verdict; /* of the last plan */
     char *reason;         /* owned; NULL when there is nothing to say */
     char *qube;           /* owned; name by the last record, or NULL */
@@ -147,6 +146,13 @@ enum family_index {
 };
 #define FAMILIES 2
 
+struct stray {
+    char path[CLAIM_PATH_MAX];
+    const char *why;  /* static text */
+    unsigned reading; /* number of the full reading that saw it last */
+    bool said;        /* in the log */
+};
+
 struct model {
     void *slots;      /* tree of struct slot, by address (tsearch) */
     size_t n_slots;
@@ -182,12 +188,8 @@ struct model {
     struct sysctl_list sysctls;   /* as read back, for uplinks and what was changed */
     struct sysctl_list put_back;  /* values from before us, as stored in the kernel */
 
-    size_t n_strays;       /* keys that name no valid address */
-    size_t n_known_strays; /* of these, so many are in strays; the rest is only counted */
-    struct stray {
-        char path[CLAIM_PATH_MAX];
-        char why[96];
-    } strays[MODEL_KNOWN_STRAYS];
+    void *strays;    /* tree of struct stray, by path: keys that name no valid address */
+    size_t n_strays;
     size_t n_over_limit;
 };
 
@@ -213,12 +215,19 @@ void model_each(const struct model *m, model_visit_fn fn, void *user); /* in ord
 /* --- claims: path decides what it is. Each returns 0 or -ENOMEM. --- */
 
 bool model_wants_path(const char *path);
+/* Does the value of this key matter? Not where its path names no address. */
+bool model_wants_value(const char *path, struct addr *ret_addr);
 struct claim *model_claim_free(struct claim *c);
+/* Who gets in by a valid claim; the text is parsed again. As access_settle(). */
+int model_claim_access(const struct claim *c, int family, struct access *ret);
 /* A value of a path; NULL: gone. Logs nothing: what is refused is in claim->why and strays. */
 int model_claim(struct model *m, const char *path, const struct str *value);
 /* A full reading: what is not claimed between the two calls is gone. */
 void model_claims_begin(struct model *m);
 void model_claims_end(struct model *m);
+
+typedef void (*model_stray_fn)(struct stray *stray, void *user);
+void model_each_stray(const struct model *m, model_stray_fn fn, void *user); /* by path */
 
 /* --- kernel facts: begin, add what the dumps gave, end. end touches what changed. --- */
 
@@ -246,6 +255,7 @@ bool model_parse_vif(const char *name, uint32_t *ret_domid);
 
 int model_set_actual(struct model *m, struct slot *slot, const struct object *objects, size_t n);
 int model_add_actual(struct model *m, const struct addr *addr, const struct object *object);
+void model_remove_actual(struct slot *slot, const struct object *object);
 /* Forgets the objects of these kinds (bits) everywhere, before they are read back. */
 void model_forget_actual(struct model *m, unsigned kinds, int family);
 

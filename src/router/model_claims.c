@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "router/model_strays.h"
 
 #define MARKER_PATH   "/network-server"
 #define IP6_PATH      "/qubes-netvm-gateway6"
@@ -50,8 +51,6 @@ struct claim *model_claim_free(struct claim *c)
     if (c == NULL)
         return NULL;
     record_done(&c->record);
-    allow_done(&c->permitted);
-    allow_done(&c->outside);
     free(c->value);
     free(c->why);
     free(c);
@@ -87,33 +86,13 @@ static int parse_path(const char *path, enum claim_source *ret_source, struct ad
     return -EINVAL;
 }
 
-static struct stray *stray_find(struct model *m, const char *path)
+bool model_wants_value(const char *path, struct addr *ret_addr)
 {
-    for (size_t i = 0; i < m->n_known_strays; i++) {
-        if (strcmp(m->strays[i].path, path) == 0)
-            return &m->strays[i];
-    }
-    return NULL;
-}
+    enum claim_source source;
+    const char *why;
 
-static void stray_set(struct model *m, const char *path, const char *why, bool present)
-{
-    struct stray *s = stray_find(m, path);
-
-    if (present && s == NULL) {
-        if (m->n_known_strays < MODEL_KNOWN_STRAYS) {
-            s = &m->strays[m->n_known_strays++];
-            (void)snprintf(s->path, sizeof(s->path), "%s", path);
-            (void)snprintf(s->why, sizeof(s->why), "%s", why);
-        }
-        m->n_strays++;
-    } else if (!present && s != NULL) {
-        *s = m->strays[--m->n_known_strays];
-        memset(&m->strays[m->n_known_strays], 0, sizeof(*s));
-        m->n_strays--;
-    } else if (!present && m->n_strays > m->n_known_strays) {
-        m->n_strays--; /* one of those that are only counted */
-    }
+    *ret_addr = (struct addr){0};
+    return path_is_switch(path) || parse_path(path, &source, ret_addr, &why) == 0;
 }
 
 __attribute__((format(printf, 2, 3))) static int claim_refuse(struct claim *c, const char *format,
@@ -140,50 +119,7 @@ static int parse_method(struct claim *c, struct str value)
         return claim_refuse(c, "\"%s\" is neither forward nor masquerade",
                             str_escape(value, shown, sizeof(shown)));
     c->record = (struct record){.edge = true, .forward = true};
-    c->everything = true;
     return 0;
-}
-
-/* Published ports as rules: by the ports outside, or by those inside. */
-static int publish_as_allow(const struct publish *publish, bool outside, struct allow *ret)
-{
-    ret->entries = calloc(publish->n, sizeof(*ret->entries));
-    if (ret->entries == NULL)
-        return -ENOMEM;
-    for (size_t i = 0; i < publish->n; i++) {
-        const struct publish_entry *e = &publish->entries[i];
-        uint16_t lo = outside ? e->outside_lo : e->inside_lo;
-
-        ret->entries[ret->n++] = (struct allow_entry){
-            .proto = e->proto,
-            .port_lo = lo,
-            .port_hi = (uint16_t)(lo + (e->outside_hi - e->outside_lo)),
-            .from = e->from,
-        };
-    }
-    return 0;
-}
-
-/*
- * At the edge, published ports are let in only when they came to the port outside. At an inner hop
- * they arrive with the address and port inside: there they are rules like any other.
- */
-static int settle_access(struct claim *c, int family)
-{
-    _cleanup_(allow_done) struct allow ports = {0}, both = {0};
-    int r = 0;
-
-    c->everything = c->record.forward && !c->record.has_allow;
-    if (c->record.publish.n > 0)
-        r = publish_as_allow(&c->record.publish, c->record.edge, &ports);
-    if (r == 0 && c->record.edge && ports.n > 0)
-        r = allow_disjoint(&ports, family, &c->outside);
-    if (r < 0 || c->everything)
-        return r;
-    if (c->record.edge || ports.n == 0)
-        return allow_disjoint(&c->record.allow, family, &c->permitted);
-    r = allow_join(&c->record.allow, &ports, &both);
-    return r < 0 ? r : allow_disjoint(&both, family, &c->permitted);
 }
 
 static int parse_record(struct claim *c, int family, struct str value)
@@ -196,23 +132,20 @@ static int parse_record(struct claim *c, int family, struct str value)
         return claim_refuse(c, "%s", why);
     if (r < 0)
         return r;
+    /* up to 7 KiB that only an open address needs: the plan parses the text again */
+    allow_done(&c->record.allow);
     if (c->record.via.family != 0 && c->record.via.family != family)
         return claim_refuse(c, "via= is of the other IP version");
-    r = settle_access(c, family);
-    if (r == -E2BIG)
-        return claim_refuse(c, "allow: too many combinations of ports and networks");
-    c->valid = r == 0;
-    return r;
+    c->valid = true;
+    return 0;
 }
 
 static int claim_parse(struct claim *c, int family, struct str value)
 {
     record_done(&c->record);
-    allow_done(&c->permitted);
-    allow_done(&c->outside);
     free(c->why);
     c->why = NULL;
-    c->valid = c->off = c->everything = false;
+    c->valid = c->off = false;
     switch (c->source) {
     case CLAIM_METHOD:
         return parse_method(c, value);
@@ -221,6 +154,19 @@ static int claim_parse(struct claim *c, int family, struct str value)
         return parse_record(c, family, value);
     }
     return 0;
+}
+
+int model_claim_access(const struct claim *c, int family, struct access *ret)
+{
+    enum record_form form = c->source == CLAIM_RECORD ? RECORD_FORM_DOM0 : RECORD_FORM_VM_CONFIG;
+    _cleanup_(record_done) struct record record = {0};
+    char why[RECORD_WHY_MAX];
+    int r;
+
+    if (!c->record.has_allow)
+        return access_settle(&c->record, family, ret);
+    r = record_parse((struct str){c->value, c->value_len}, form, &record, why);
+    return r < 0 ? r : access_settle(&record, family, ret);
 }
 
 static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
@@ -237,11 +183,16 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
                      struct str value)
 {
     struct claim **at = &slot->claims;
+    unsigned n = 0;
     char *copy;
     int r;
 
-    while (*at != NULL && strcmp((*at)->path, path) != 0)
-        at = &(*at)->next;
+    for (; *at != NULL && strcmp((*at)->path, path) != 0; at = &(*at)->next)
+        n++;
+    if (*at == NULL && n >= ROUTER_MAX_SPELLINGS) {
+        m->n_over_limit++; /* more than one claims it: nobody gets it anyway */
+        return 0;
+    }
     if (*at != NULL && (*at)->value_len == value.len &&
         memcmp((*at)->value, value.p, value.len) == 0) {
         (*at)->reading = m->reading;
@@ -315,7 +266,7 @@ int model_claim(struct model *m, const char *path, const struct str *value)
     if (r == -ENOENT)
         return 0;
     if (r < 0) {
-        stray_set(m, path, why, value != NULL);
+        model_stray_set(m, path, why, value != NULL);
         return 0;
     }
     if (value == NULL) {
@@ -335,8 +286,6 @@ int model_claim(struct model *m, const char *path, const struct str *value)
 void model_claims_begin(struct model *m)
 {
     m->reading++;
-    memset(m->strays, 0, sizeof(m->strays));
-    m->n_strays = m->n_known_strays = 0;
     m->n_over_limit = 0;
 }
 
@@ -360,4 +309,5 @@ void model_claims_end(struct model *m)
     if (m->ip6_reading != m->reading)
         set_switch(m, IP6_PATH, false, false);
     model_each(m, sweep_slot, m);
+    model_strays_sweep(m);
 }

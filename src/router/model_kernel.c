@@ -209,6 +209,23 @@ static void sort(void *items, size_t n, size_t size, int (*compare)(const void *
         qsort(items, n, size, compare);
 }
 
+/* Old values are kept by name; a renamed interface is still the same one. */
+static void follow_renames(struct model *m, const struct model_kernel *k)
+{
+    for (size_t i = 0; i < k->n_links; i++) {
+        const struct model_link *new = &k->links[i];
+        const struct model_link *old = model_link_by_index(m, new->index);
+
+        if (old == NULL || strcmp(old->name, new->name) == 0 ||
+            memcmp(old->mac, new->mac, sizeof(old->mac)) != 0)
+            continue;
+        for (size_t v = 0; v < m->put_back.n; v++) {
+            if (strcmp(m->put_back.values[v].scope, old->name) == 0)
+                memcpy(m->put_back.values[v].scope, new->name, sizeof(new->name));
+        }
+    }
+}
+
 int model_kernel_take(struct model *m, struct model_kernel *k)
 {
     struct model_route *hosts = NULL, *wide = NULL;
@@ -217,6 +234,7 @@ int model_kernel_take(struct model *m, struct model_kernel *k)
 
     if (r < 0)
         return r;
+    follow_renames(m, k);
     n_hosts = split_routes(k);
     n_wide = k->n_routes - n_hosts;
     if (n_hosts > 0)

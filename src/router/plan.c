@@ -20,6 +20,9 @@
 
 void plan_done(struct plan *p)
 {
+    for (size_t i = 0; i < p->n_planned; i++)
+        access_done(&p->planned[i].access);
+    p->ports = plan_free_ports(p->ports);
     free(p->planned);
     free(p->objects);
     free(p->ops);
@@ -94,6 +97,7 @@ const char *plan_verdict_name(enum verdict v)
         [VERDICT_VPN_HERE] = "vpn-here",
         [VERDICT_UNREADABLE] = "unreadable",
         [VERDICT_UNSUPPORTED] = "unsupported",
+        [VERDICT_FAILED] = "failed",
     };
 
     return (size_t)v < ARRAY_SIZE(names) ? names[v] : "?";
@@ -128,7 +132,7 @@ static enum verdict say_duplicate(struct planned *p, const struct claim *a, cons
 }
 
 /* VERDICT_OPEN: planned->claim decides. */
-static enum verdict choose_claim(const struct model *m, const struct slot *slot, struct planned *p)
+enum verdict plan_choose_claim(const struct model *m, const struct slot *slot, struct planned *p)
 {
     struct count record = count_claims(slot, CLAIM_RECORD);
     struct count config = count_claims(slot, CLAIM_VM_CONFIG);
@@ -244,79 +248,6 @@ static enum verdict judge_record(const struct model *m, struct planned *p)
     return VERDICT_OPEN;
 }
 
-/* ---- published ports ---- */
-
-struct rival {
-    const struct model *m;
-    const struct slot *self;
-    const struct publish *wanted;
-    const struct slot *other;
-    const struct publish_entry *entry; /* ours that another one wants too */
-};
-
-static bool counts(const struct model *m, const struct claim *c)
-{
-    return c->valid && c->record.edge && c->record.publish.n > 0 && !c->record.pending &&
-           (c->record.expires == 0 || c->record.expires > m->now);
-}
-
-static void look_for_rival(struct slot *slot, void *user)
-{
-    struct rival *r = user;
-
-    if (r->other != NULL || slot == r->self || slot->addr.family != r->self->addr.family)
-        return;
-    for (const struct claim *c = slot->claims; c != NULL; c = c->next) {
-        for (size_t i = 0; counts(r->m, c) && i < c->record.publish.n; i++) {
-            const struct publish_entry *theirs = &c->record.publish.entries[i];
-
-            for (size_t k = 0; k < r->wanted->n && r->other == NULL; k++) {
-                const struct publish_entry *ours = &r->wanted->entries[k];
-
-                if (ours->proto == theirs->proto && ours->outside_lo <= theirs->outside_hi &&
-                    theirs->outside_lo <= ours->outside_hi) {
-                    r->other = slot;
-                    r->entry = ours;
-                }
-            }
-        }
-    }
-}
-
-static const char *entry_proto(const struct publish_entry *e)
-{
-    return e->proto == ALLOW_PROTO_TCP ? "tcp" : "udp";
-}
-
-/* A port of this net qube leads to one qube or to none, and never away from its own programs. */
-static enum verdict judge_publish(const struct model *m, const struct slot *slot, struct planned *p)
-{
-    struct rival r = {.m = m, .self = slot, .wanted = &p->claim->record.publish};
-    char other[ADDR_STR_MAX];
-
-    if (!p->claim->record.edge || r.wanted->n == 0)
-        return VERDICT_OPEN;
-    model_each(m, look_for_rival, &r);
-    if (r.other != NULL)
-        return plan_say(p, VERDICT_DUPLICATE,
-                        "port %s/%u is to be published for %s too, so neither gets it: change one "
-                        "of the two",
-                        entry_proto(r.entry), r.entry->outside_lo, addr_format(&r.other->addr, other));
-    for (size_t i = 0; i < r.wanted->n; i++) {
-        const struct publish_entry *e = &r.wanted->entries[i];
-        uint8_t proto = e->proto == ALLOW_PROTO_TCP ? IPPROTO_TCP : IPPROTO_UDP;
-
-        for (size_t k = 0; k < m->n_listeners; k++) {
-            if (m->listeners[k].proto == proto && m->listeners[k].port >= e->outside_lo &&
-                m->listeners[k].port <= e->outside_hi)
-                return plan_say(p, VERDICT_UNUSABLE,
-                                "port %s/%u is used by this net qube itself: publish another one",
-                                entry_proto(e), m->listeners[k].port);
-        }
-    }
-    return VERDICT_OPEN;
-}
-
 static enum verdict judge_surroundings(const struct model *m, const struct slot *slot,
                                        struct planned *p)
 {
@@ -341,19 +272,10 @@ static enum verdict judge_surroundings(const struct model *m, const struct slot 
     return VERDICT_OPEN;
 }
 
-static bool is_open_now(const struct slot *slot)
+static enum verdict judge(const struct model *m, const struct plan *plan, const struct slot *slot,
+                          struct planned *p, struct ground *g)
 {
-    for (size_t i = 0; i < slot->n_actual; i++) {
-        if (OBJECT_IS_ACCESS(slot->actual[i].kind))
-            return true;
-    }
-    return false;
-}
-
-static enum verdict judge(const struct model *m, const struct slot *slot, struct planned *p,
-                          struct ground *g)
-{
-    enum verdict v = choose_claim(m, slot, p);
+    enum verdict v = plan_choose_claim(m, slot, p);
 
     if (m->stopping)
         return VERDICT_NONE;
@@ -364,36 +286,49 @@ static enum verdict judge(const struct model *m, const struct slot *slot, struct
     if (v == VERDICT_OPEN)
         v = judge_surroundings(m, slot, p);
     if (v == VERDICT_OPEN)
-        v = judge_publish(m, slot, p);
+        v = plan_judge_publish(m, plan->ports, slot, p);
     if (v == VERDICT_OPEN)
         v = judge_vif(m, slot, p, g);
-    if (v == VERDICT_OPEN && !m->readable && !is_open_now(slot))
+    if (v == VERDICT_OPEN && !m->readable && slot->n_actual == 0)
         v = plan_say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
     return v;
 }
 
 /* ---- the difference ---- */
 
-/* What is there is left alone, as far as it still leaves by a vif that carries the address. */
+static bool carried_by(const struct model *m, const struct addr *addr, const char *vif)
+{
+    const struct model_route *routes;
+    size_t n;
+
+    routes = model_host_routes(m, addr, &n);
+    for (size_t i = 0; i < n; i++) {
+        const struct model_link *link = model_link_by_index(m, routes[i].oif);
+
+        if (link != NULL && link->vif && strcmp(link->name, vif) == 0)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * What is there is left alone, as far as it still leaves by a vif that carries the address; and
+ * answered for only while somebody gets in.
+ */
 static int wish_as_found(const struct model *m, struct plan *p, struct planned *planned)
 {
     const struct slot *slot = planned->slot;
-    const struct model_route *routes;
-    size_t n;
+    bool access = false;
     int r = 0;
 
-    routes = model_host_routes(m, &slot->addr, &n);
-    for (size_t i = 0; i < slot->n_actual && r == 0; i++) {
+    for (size_t i = 0; i < slot->n_actual && r == 0; i++) { /* sorted: access first, proxies last */
         const struct object *o = &slot->actual[i];
-        bool carried = o->kind == OBJECT_PROXY && n > 0;
 
-        for (size_t k = 0; k < n && !carried; k++) {
-            const struct model_link *link = model_link_by_index(m, routes[k].oif);
-
-            carried = link != NULL && link->vif && strcmp(link->name, o->vif) == 0;
-        }
-        if (carried)
-            r = plan_wish_object(p, planned, o);
+        if (o->kind == OBJECT_PROXY || o->kind == OBJECT_DNAT ? !access
+                                                              : !carried_by(m, &slot->addr, o->vif))
+            continue;
+        access = access || OBJECT_IS_ACCESS(o->kind);
+        r = plan_wish_object(p, planned, o);
     }
     return r;
 }
@@ -442,6 +377,32 @@ static int on_remove(const void *actual, void *user)
     return differ_op(d, OP_REMOVE, o);
 }
 
+static bool lets_in(const struct slot *slot)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (OBJECT_IS_ACCESS(slot->actual[i].kind))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Somebody else may have removed our elements before we could: then no difference tells that flows
+ * were let in. While the platform's rules are missing the question waits: a ruleset that is loaded
+ * again must not cost everybody their connections.
+ */
+static void judge_flows(struct planned *planned)
+{
+    const struct slot *slot = planned->slot;
+
+    if (!slot->lent || planned->verdict == VERDICT_PLATFORM || planned->verdict == VERDICT_ADOPTED)
+        return;
+    if (planned->verdict != VERDICT_OPEN)
+        planned->forget_in = planned->forget_own = true;
+    else if (!lets_in(slot))
+        planned->forget_in = true;
+}
+
 static int diff(struct plan *p, struct planned *planned)
 {
     static const struct reconcile_ops ops = {
@@ -462,6 +423,7 @@ static int diff(struct plan *p, struct planned *planned)
     p->n_objects = planned->objects + planned->n_objects;
     r = reconcile_diff(p->objects + planned->objects, planned->n_objects, slot->actual,
                        slot->n_actual, &ops, &d);
+    judge_flows(planned);
     /* `keep` speaks of a wish that ended or shrank; a conflict or a lost vif cuts all the same */
     keeps = planned->keep &&
             (planned->verdict == VERDICT_NONE || planned->verdict == VERDICT_EXPIRED ||
@@ -489,11 +451,13 @@ static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
         return r;
     planned = &p->planned[p->n_planned];
     *planned = (struct planned){.slot = slot, .objects = p->n_objects};
-    planned->verdict = judge(m, slot, planned, &ground);
+    planned->verdict = judge(m, p, slot, planned, &ground);
     planned->keep = slot->keep;
     if (planned->verdict == VERDICT_OPEN) {
         planned->keep = planned->claim->record.keep;
-        r = plan_wish(m, p, planned, &ground);
+        r = model_claim_access(planned->claim, slot->addr.family, &planned->access);
+        if (r == 0)
+            r = plan_wish(m, p, planned, &ground);
     } else if (may_adopt(m, slot, planned)) {
         planned->verdict =
             plan_say(planned, VERDICT_ADOPTED, "QubesDB was not read yet: left as it was found");
@@ -506,15 +470,13 @@ static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
                                ROUTER_MAX_OBJECTS);
         r = 0;
     }
-    if (r < 0)
-        return r;
-    p->n_planned++;
-    return diff(p, planned);
+    p->n_planned++; /* plan_done() frees what it owns */
+    return r < 0 ? r : diff(p, planned);
 }
 
 int plan_slots(const struct model *m, struct slot *list, struct plan *p)
 {
-    int r = 0;
+    int r = m->has_publish ? plan_index_ports(m, &p->ports) : 0;
 
     for (; list != NULL && r == 0; list = list->next_dirty)
         r = plan_slot(m, list, p);
@@ -523,18 +485,12 @@ int plan_slots(const struct model *m, struct slot *list, struct plan *p)
 
 /* ---- established flows ---- */
 
-bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t outside, uint16_t port,
-                        const struct addr *from)
+bool plan_inbound_stays(const struct planned *p, const struct access_flow *flow)
 {
-    const struct claim *c = p->claim;
-
     if (!p->forget_in || p->verdict == VERDICT_ADOPTED)
         return true;
-    if (p->verdict != VERDICT_OPEN || c == NULL)
-        return false;
-    if (outside != 0)
-        return publish_leads(&c->record.publish, proto, outside, port, from);
-    return c->everything || allow_accepts(&c->permitted, p->slot->addr.family, proto, port, from);
+    return p->verdict == VERDICT_OPEN && p->claim != NULL &&
+           access_accepts(&p->access, &p->claim->record, p->slot->addr.family, flow);
 }
 
 bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to)

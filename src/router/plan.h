@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "router/access.h"
 #include "router/model.h"
 
 enum op_kind {
@@ -25,6 +26,7 @@ struct op {
     struct addr addr;           /* ADD, REMOVE, FORGET */
     struct object object;       /* ADD, REMOVE */
     struct sysctl_value sysctl; /* the three others */
+    bool failed;                /* written by apply: it was not done */
 };
 
 /* What one address should be from now on. */
@@ -33,6 +35,8 @@ struct planned {
     enum verdict verdict;
     char reason[REASON_MAX];
     const struct claim *claim; /* the one that decided; NULL: none */
+    struct access access;      /* owned; of an open claim */
+    int error;                 /* written by apply: the kernel refused something, -errno */
     size_t objects, n_objects; /* wished, in plan->objects */
     bool keep;                 /* of an open record; of the last one when there is none */
     bool changed;              /* something comes or goes */
@@ -47,6 +51,7 @@ struct plan {
     struct op *ops; /* owned, in the order of application within each kind */
     size_t n_ops, ops_capacity;
     bool proxies_changed;
+    struct port_index *ports; /* owned; who wants which port of this net qube, or NULL */
 };
 
 void plan_done(struct plan *p);
@@ -69,12 +74,10 @@ size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *re
                     bool *ret_held);
 
 /*
- * An established flow to the address: may it stay under what is wished now? port: of the qube;
- * outside: the published port it came to, 0 when it came to the address itself.
+ * An established flow to the address: may it stay under what is wished now?
  * And one that the qube opened itself without masquerading, to `to`.
  */
-bool plan_inbound_stays(const struct planned *p, uint8_t proto, uint16_t outside, uint16_t port,
-                        const struct addr *from);
+bool plan_inbound_stays(const struct planned *p, const struct access_flow *flow);
 bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to);
 
 int plan_add_op(struct plan *p, const struct op *op);

@@ -19,6 +19,16 @@ plan_say(struct planned *p, enum verdict verdict, const char *format, ...);
 /* One more object for the address being planned. -E2BIG beyond the limit. */
 int plan_wish_object(struct plan *p, struct planned *planned, const struct object *o);
 
+/* Which claim of the slot counts: VERDICT_OPEN and p->claim, or why none does. */
+enum verdict plan_choose_claim(const struct model *m, const struct slot *slot, struct planned *p);
+
+/* Published ports (plan_publish.c): the index of all that are wanted, and may this one's be. */
+struct port_index;
+int plan_index_ports(const struct model *m, struct port_index **ret);
+struct port_index *plan_free_ports(struct port_index *index);
+enum verdict plan_judge_publish(const struct model *m, const struct port_index *index,
+                                const struct slot *slot, struct planned *p);
+
 /* All objects of an address whose verdict is VERDICT_OPEN. */
 int plan_wish(const struct model *m, struct plan *p, struct planned *planned,
               const struct ground *g);

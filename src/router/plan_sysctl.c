@@ -124,6 +124,20 @@ static int plan_link(const struct model *m, struct plan *p, const struct model_l
     return r;
 }
 
+/* A link that is a host again takes router advertisements as before. */
+static int take_ra_again(const struct model *m, struct plan *p, const struct model_link *link)
+{
+    uint32_t now, before;
+    int r;
+
+    if (!model_sysctl_get(&m->sysctls, link->name, SYSCTL_IP6_ACCEPT_RA, &now) || now != 1 ||
+        model_sysctl_get(&m->put_back, link->name, SYSCTL_IP6_ACCEPT_RA, &before))
+        return give_back(m, p, SYSCTL_IP6_ACCEPT_RA, link->name, false);
+    /* saved and changed by this very plan: undone by it too */
+    r = add_sysctl_op(p, OP_WRITE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, now);
+    return r < 0 ? r : add_sysctl_op(p, OP_UNSAVE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, now);
+}
+
 /* Router advertisements go on being taken on every link while all.forwarding is switched. */
 static int open_forwarding(const struct model *m, struct plan *p, const struct uses *u)
 {
@@ -150,9 +164,18 @@ static int open_forwarding(const struct model *m, struct plan *p, const struct u
                           value == 0))
             r = add_sysctl_op(p, OP_WRITE_SYSCTL, SYSCTL_IP6_FORWARDING, link->name, 0);
         if (r == 0)
-            r = give_back(m, p, SYSCTL_IP6_ACCEPT_RA, link->name, false);
+            r = take_ra_again(m, p, link);
     }
     return r;
+}
+
+/* This link's own forwarding is, or is about to be, on by our doing. */
+static bool switched_by_us(const struct model *m, const char *name)
+{
+    uint32_t value;
+
+    return model_sysctl_get(&m->put_back, name, SYSCTL_IP6_FORWARDING, &value) ||
+           (model_sysctl_get(&m->sysctls, name, SYSCTL_IP6_FORWARDING, &value) && value == 0);
 }
 
 /* all is on, by the platform or by us; the links that answer need it for themselves too. */
@@ -165,8 +188,8 @@ static int keep_forwarding(const struct model *m, struct plan *p, const struct u
         const char *name = m->links[i].name;
 
         if (u->links[i].proxy6) {
-            if (ours && model_sysctl_get(&m->sysctls, name, SYSCTL_IP6_ACCEPT_RA, &value) &&
-                value == 1)
+            if ((ours || switched_by_us(m, name)) &&
+                model_sysctl_get(&m->sysctls, name, SYSCTL_IP6_ACCEPT_RA, &value) && value == 1)
                 r = want(m, p, SYSCTL_IP6_ACCEPT_RA, name, 2);
             if (r == 0)
                 r = want(m, p, SYSCTL_IP6_FORWARDING, name, 1);

@@ -146,16 +146,16 @@ static int wish_entries(struct plan *p, struct planned *planned, const struct al
 
 static int wish_access(struct plan *p, struct planned *planned, const struct model_link *vif)
 {
-    const struct claim *c = planned->claim;
-    struct object o = {.kind = c->everything ? OBJECT_ANY : OBJECT_SOME};
+    const struct access *a = &planned->access;
+    struct object o = {.kind = a->everything ? OBJECT_ANY : OBJECT_SOME};
     int r = 0;
 
     (void)snprintf(o.vif, sizeof(o.vif), "%s", vif->name);
-    if (c->everything || c->permitted.n > 0)
+    if (a->everything || a->permitted.n > 0)
         r = plan_wish_object(p, planned, &o);
     if (r == 0)
-        r = wish_entries(p, planned, &c->permitted, vif, false);
-    return r < 0 ? r : wish_entries(p, planned, &c->outside, vif, true);
+        r = wish_entries(p, planned, &a->permitted, vif, false);
+    return r < 0 ? r : wish_entries(p, planned, &a->outside, vif, true);
 }
 
 static int wish_ports(struct plan *p, struct planned *planned)

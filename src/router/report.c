@@ -9,7 +9,7 @@
 
 static struct {
     unsigned changes;          /* in this series */
-    size_t strays, over_limit; /* said last */
+    size_t over_limit; /* at the last look */
     bool platform_said[FAMILIES], platform[FAMILIES];
     int last_error;
 } state;
@@ -34,6 +34,7 @@ static int priority_of(enum verdict v)
     case VERDICT_VPN_HERE:
     case VERDICT_UNREADABLE:
     case VERDICT_UNSUPPORTED:
+    case VERDICT_FAILED:
         return LOG_WARNING;
     }
     return LOG_WARNING;
@@ -80,21 +81,29 @@ void report_burst_end(void)
     state.changes = 0;
 }
 
-void report_refusals(const struct model *m)
+static void say_stray(struct stray *stray, void *user)
 {
-    size_t shown = m->n_strays < ROUTER_MAX_STRAYS ? m->n_strays : ROUTER_MAX_STRAYS;
+    unsigned *said = user;
     char path[2 * CLAIM_PATH_MAX];
 
-    if (m->n_strays != state.strays) {
-        for (size_t i = 0; i < shown && i < ROUTER_LOG_BURST && m->n_strays > state.strays; i++)
-            log_warning("Key %s %s: it exposes nothing",
-                        str_escape(str_from(m->strays[i].path), path, sizeof(path)),
-                        m->strays[i].why);
-        if (m->n_strays > shown)
-            log_warning("%zu keys name no address that can be served", m->n_strays);
-        state.strays = m->n_strays;
-    }
-    if (m->n_over_limit != state.over_limit && m->n_over_limit > 0)
+    if (stray->said)
+        return;
+    stray->said = true;
+    if (++*said <= ROUTER_LOG_BURST)
+        log_warning("Key %s %s: it exposes nothing",
+                    str_escape(str_from(stray->path), path, sizeof(path)), stray->why);
+}
+
+void report_refusals(const struct model *m)
+{
+    unsigned said = 0;
+
+    if (m->n_strays > 0)
+        model_each_stray(m, say_stray, &said);
+    if (said > ROUTER_LOG_BURST)
+        log_warning("... and %u more keys name no address that can be served",
+                    said - ROUTER_LOG_BURST);
+    if (m->n_over_limit > 0 && state.over_limit == 0)
         log_error("%zu keys are beyond the limit of %d addresses and expose nothing",
                   m->n_over_limit, ROUTER_MAX_ADDRESSES);
     state.over_limit = m->n_over_limit;
@@ -115,16 +124,15 @@ void report_platform(const struct model *m, enum family_index family, const char
                     error);
 }
 
-void report_failure(const struct addr *addr, int error)
+void report_failure(int error)
 {
-    char text[ADDR_STR_MAX];
-
-    if (state.last_error == error && addr == NULL)
+    if (state.last_error == error)
         return; /* tried again every few seconds: said once */
     state.last_error = error;
-    if (addr != NULL && addr->family != 0)
-        log_error("%s: the kernel refused a change (%s); tried again", addr_format(addr, text),
-                  strerror(-error));
-    else
-        log_error("Cannot bring the kernel in line (%s); tried again", strerror(-error));
+    log_error("Cannot bring the kernel in line (%s); tried again", strerror(-error));
+}
+
+void report_success(void)
+{
+    state.last_error = 0;
 }

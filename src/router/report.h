@@ -15,5 +15,6 @@ void report_burst_end(void); /* after a series of changes */
 void report_refusals(const struct model *m);
 /* The platform's rules of a family came or went. error: what nft said, or "". */
 void report_platform(const struct model *m, enum family_index family, const char *error);
-/* Something could not be done and is tried again. addr: NULL or family 0 when of no address. */
-void report_failure(const struct addr *addr, int error);
+/* Something that is not of one address could not be done and is tried again. */
+void report_failure(int error);
+void report_success(void); /* so that the next failure is said again */

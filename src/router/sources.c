@@ -115,6 +115,7 @@ static void on_wishes(void *user)
     if (!m->model->readable) {
         m->model->readable = true;
         m->model->adopting = false;
+        (void)sd_event_source_set_enabled(m->adopt_timer, SD_EVENT_OFF);
         m->qubesdb_error = 0;
         if (m->said_lost)
             log_notice("QubesDB can be read again");
@@ -240,6 +241,18 @@ static void find_next(struct slot *slot, void *user)
         *next = slot->conflict.again_us;
 }
 
+static void ask_soon(struct slot *slot, void *user)
+{
+    (void)user;
+    slot->conflict.again_us = 0;
+}
+
+void sources_ask_conflicts(struct manager *m)
+{
+    model_each(m->model, ask_soon, NULL);
+    sources_arm_conflicts(m);
+}
+
 void sources_arm_conflicts(struct manager *m)
 {
     uint64_t next = UINT64_MAX;
@@ -306,6 +319,7 @@ static int on_clock(sd_event_source *s, int fd, uint32_t revents, void *user)
     arm_clock(fd);
     log_info("The clock was set or the machine slept: looking at everything again");
     watch_restart(m->watch);
+    sources_ask_conflicts(m);
     (void)on_expiry(NULL, 0, m);
     look_at_everything(m);
     return 0;
@@ -363,6 +377,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
     log_info("Asked to look at everything again");
     (void)wishes_reread(m->wishes);
     watch_restart(m->watch);
+    sources_ask_conflicts(m);
     look_at_everything(m);
     return 0;
 }

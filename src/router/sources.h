@@ -17,3 +17,5 @@ void sources_arm_retry(struct manager *m, uint64_t delay_us);
 void sources_disarm_retry(struct manager *m);
 void sources_arm_expiry(struct manager *m);    /* by manager.next_expiry */
 void sources_arm_conflicts(struct manager *m); /* by the slots in conflict */
+/* Asks at once whether other hosts still have what they had: the LAN may be another one. */
+void sources_ask_conflicts(struct manager *m);

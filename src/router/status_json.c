@@ -110,13 +110,20 @@ static void add_slot(struct slot *slot, void *user)
     c->open += slot->verdict == VERDICT_OPEN;
 }
 
+static void add_stray(struct stray *stray, void *user)
+{
+    json_t *array = user;
+
+    if (json_array_size(array) < ROUTER_SHOWN_STRAYS)
+        (void)json_array_append_new(array, json_pack("{s:o, s:s}", "key", text(stray->path),
+                                                     "reason", stray->why));
+}
+
 static json_t *strays_json(const struct model *m)
 {
     json_t *array = json_array();
 
-    for (size_t i = 0; i < m->n_strays && i < ROUTER_MAX_STRAYS; i++)
-        (void)json_array_append_new(array, json_pack("{s:o, s:o}", "key", text(m->strays[i].path),
-                                                     "reason", text(m->strays[i].why)));
+    model_each_stray(m, add_stray, array);
     return array;
 }
 

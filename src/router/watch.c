@@ -254,19 +254,20 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *user)
 
 /* ---- receiving ---- */
 
-static void handle_probe(struct watch *w, struct link *l, const struct claimed *e, const uint8_t *mac)
+static void handle_probe(struct watch *w, struct link *l, const struct claimed *e,
+                         const struct addr *addr, const uint8_t *mac)
 {
     struct frame f;
 
     switch (e->stage) {
     case STAGE_PROBING: /* both ask at once: RFC 5227 2.1.1, RFC 4862 5.4.3 */
     case STAGE_ASKING:
-        w->ops.conflict(&e->addr, e->index, mac, w->ops.user);
+        w->ops.conflict(addr, l->index, mac, w->ops.user); /* may free the entry */
         break;
     case STAGE_ANNOUNCING:
     case STAGE_HELD:
-        if (e->addr.family == AF_INET) { /* the kernel never answers ARP probes for proxies */
-            frame_defend(&e->addr, l->mac, mac, &f);
+        if (addr->family == AF_INET) { /* the kernel never answers ARP probes for proxies */
+            frame_defend(addr, l->mac, mac, &f);
             send_frame(l, AF_INET, &f);
         }
         break;
@@ -289,7 +290,7 @@ static void handle_frame(struct watch *w, struct link *l, const void *bytes, siz
     if (kind == FRAME_CLAIM)
         w->ops.conflict(&addr, l->index, mac, w->ops.user);
     else
-        handle_probe(w, l, e, mac);
+        handle_probe(w, l, e, &addr, mac);
 }
 
 /*
@@ -517,7 +518,7 @@ int watch_link(struct watch *w, uint32_t index, const uint8_t mac[static MAC_SIZ
     l->seen = true;
     if (again)
         restart_link(w, l);
-    return 0;
+    return again;
 }
 
 static void drop_link(struct watch *w, struct link *l)
@@ -530,17 +531,21 @@ static void drop_link(struct watch *w, struct link *l)
     free(l);
 }
 
-void watch_links_end(struct watch *w)
+bool watch_links_end(struct watch *w)
 {
     struct link *l = LIST_FIRST(&w->links);
+    bool gone = false;
 
     while (l != NULL) {
         struct link *next = LIST_NEXT(l, links);
 
-        if (!l->seen)
+        if (!l->seen) {
             drop_link(w, l);
+            gone = true;
+        }
         l = next;
     }
+    return gone;
 }
 
 struct watch *watch_free(struct watch *w)

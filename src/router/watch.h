@@ -40,8 +40,9 @@ void watch_freep(struct watch **w);
  * A link whose carrier or MAC is new claims its addresses again.
  */
 void watch_links_begin(struct watch *w);
+/* 1: new, or its carrier or MAC is: what others have there may have changed. Else 0, -errno. */
 int watch_link(struct watch *w, uint32_t index, const uint8_t mac[static MAC_SIZE], bool carrier);
-void watch_links_end(struct watch *w);
+bool watch_links_end(struct watch *w); /* true: some are gone */
 
 /* Claim (probe, then announce) and stop. Adding what is there does nothing. 0 or -errno. */
 int watch_add(struct watch *w, const struct addr *addr, uint32_t index);

@@ -22,6 +22,7 @@ struct wishes {
     struct qdb_mirror *mirror;
     struct item **items; /* of the reading under way */
     size_t n, capacity;
+    size_t n_new; /* values kept for addresses that were not known before */
     int error; /* the reading cannot be used */
 };
 
@@ -33,7 +34,7 @@ static void clear(struct wishes *w)
 {
     for (size_t i = 0; i < w->n; i++)
         free(w->items[i]);
-    w->n = 0;
+    w->n = w->n_new = 0;
     w->error = 0;
 }
 
@@ -48,10 +49,26 @@ static void on_begin(void *user)
     clear(user);
 }
 
+/*
+ * Anybody in the qube may write long values under many keys: only what can count is kept. Addresses
+ * that are known come first; of new ones, no more than the limit.
+ */
+static struct str value_to_keep(struct wishes *w, const char *path, struct str value)
+{
+    struct addr addr;
+
+    if (!model_wants_value(path, &addr))
+        return (struct str){value.p, 0};
+    if (addr.family == 0 || model_find(w->model, &addr) != NULL)
+        return value;
+    return w->n_new++ < ROUTER_MAX_ADDRESSES ? value : (struct str){value.p, 0};
+}
+
 static int collect(struct wishes *w, const char *path, struct str value)
 {
     struct item *item;
 
+    value = value_to_keep(w, path, value);
     if (strlen(path) >= sizeof(item->path))
         return 0; /* QubesDB has no longer ones */
     if (w->n == w->capacity) {

@@ -48,7 +48,6 @@ def junk(count, value):
 # ---- withdrawal ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="elements that vanished are not remembered, so nothing is forgotten")
 def test_withdrawn_while_the_rules_are_gone(basic):
     """Somebody flushes everything; before the platform's rules are back, the wish ends. So do its connections."""
     sys_net, lan1 = basic["sys-net"], basic["lan1"]
@@ -68,7 +67,6 @@ def test_withdrawn_while_the_rules_are_gone(basic):
         assert not connection.alive()
 
 
-@pytest.mark.xfail(strict=True, reason="the answer to one address that fails hides the news of all planned with it")
 def test_an_address_that_fails_does_not_hurt_others(basic):
     """An uplink with a small MTU (a DHCP server of the LAN may set it) has no IPv6, and an entry for it is refused."""
     sys_net, lan1, lan2 = basic["sys-net"], basic["lan1"], basic["lan2"]
@@ -86,7 +84,6 @@ def test_an_address_that_fails_does_not_hurt_others(basic):
     assert state(router, WEB) == "conflict"
 
 
-@pytest.mark.xfail(strict=True, reason="a database that is too big is not followed any more, not even its removals")
 def test_too_many_keys_do_not_hold_an_address_open(basic):
     sys_net, lan1 = basic["sys-net"], basic["lan1"]
     basic["web"].serve_tcp(80)
@@ -94,7 +91,7 @@ def test_too_many_keys_do_not_hold_an_address_open(basic):
     sys_net.expose("web")
     wait_state(router, WEB, "open")
     sys_net.qdb.write_many([(f"/qubes-routing-method/junk{i}", "x") for i in range(20100)])
-    wait_until(lambda: not router.status()["qubesdb"]["readable"], 5.0 * SLOW, "too big")
+    wait_until(lambda: router.status()["refused_keys_total"] >= 20000, 10.0 * SLOW, "all of them read")
     sys_net.withdraw("web")
     wait_until(lambda: not element(sys_net), 5.0 * SLOW, "closed")
     assert not lan1.can_reach(WEB, 80)
@@ -103,7 +100,6 @@ def test_too_many_keys_do_not_hold_an_address_open(basic):
 # ---- kernel switches -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=False, reason="a foreign change between our two transactions loses the old value")
 def test_switches_come_back_while_the_ruleset_changes(lab):
     """The old values and the guard are given up before the switches are back: a race, so it is tried many times."""
     sys_net = lab(topologies.BASIC.changed("sys-net", ipv6=False))["sys-net"]
@@ -121,7 +117,6 @@ def test_switches_come_back_while_the_ruleset_changes(lab):
                    "switches are back")
 
 
-@pytest.mark.xfail(strict=True, reason="values are kept by name: a rename loses them")
 def test_switches_of_a_renamed_uplink_come_back(basic):
     def switches(name):
         return [sys_net.sysctl(f"net/{path}") for path in (
@@ -143,7 +138,6 @@ def test_switches_of_a_renamed_uplink_come_back(basic):
 # ---- standing still ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="every publisher is compared with every other one at each change")
 def test_many_publishers_do_not_delay_a_withdrawal(basic):
     sys_net = basic["sys-net"]
     router = sys_net.router()
@@ -159,7 +153,6 @@ def test_many_publishers_do_not_delay_a_withdrawal(basic):
     assert time.monotonic() - started < 1.0 * SLOW
 
 
-@pytest.mark.xfail(strict=True, reason="each key may cost a millisecond and 40 KiB, and spellings are not limited")
 def test_long_records_are_read_in_time_and_memory(basic):
     """Keys that the limit of addresses admits, each as expensive as 3,071 bytes can be."""
     sys_net = basic["sys-net"]
@@ -173,7 +166,6 @@ def test_long_records_are_read_in_time_and_memory(basic):
     assert time.monotonic() - started < 1.0 * SLOW and memory(router) < 100 * SLOW
 
 
-@pytest.mark.xfail(strict=True, reason="a key beyond those that are remembered counts anew, and twenty are said again, at each write")
 def test_a_rewritten_stray_key_does_not_fill_the_log(basic):
     sys_net = basic["sys-net"]
     router = sys_net.router()

@@ -269,10 +269,6 @@ def test_own_other_uplink_is_no_conflict(lab, wait_until):
         wait_until(lambda a=address: state(net.router, a) == "conflict", what="the conflict with a stranger")
 
 
-_asked_again = pytest.mark.xfail(strict=True, reason="only the timer asks again, every 30 s")
-
-
-@_asked_again
 @pytest.mark.parametrize("event", ["SIGHUP", "another network"])
 def test_conflict_is_looked_at_again(net, wait_until, event):
     """Somebody set the other host right and says so; or the uplink is in another network now."""

@@ -21,7 +21,7 @@ PROGRAMS = {"router", "inbound", "vpn", "desktop", "dom0"}
 PLAN = re.compile(r"router/plan(_\w+)?\.[ch]$")
 # The plan may see these headers of ours, directly or through one another.
 PLAN_OWN = re.compile(r"(base/(addr|str|cleanup)|exposure/\w+|reconcile/\w+|"
-                      r"router/(plan(_\w+)?|model(_\w+)?|object|limits))\.h$")
+                      r"router/(access|plan(_\w+)?|model(_\w+)?|object|limits))\.h$")
 # Of the C library it names only what computes; types and constants may come along with the headers above.
 PLAN_LIBC = {"errno.h", "inttypes.h", "limits.h", "netinet/in.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h",
              "stdio.h", "stdlib.h", "string.h"}
