@@ -34,7 +34,7 @@ def doors(nodes, addrs, whats):
 
 
 def _icmp(sock, six):
-    ident, number = os.getpid() & 0xFFFF, next(_numbers) & 0xFFFF
+    ident = number = next(_numbers) & 0xFFFF  # a new flow for the kernel's connection tracking
     header = struct.pack("!BBHHH", 128 if six else 8, 0, 0, ident, number)
     if not six:
         total = sum(struct.unpack("!4H", header))
@@ -130,3 +130,27 @@ def expect(lab, questions, expected, timeout=3.0):
         if time.monotonic() > end:
             raise AssertionError(f"closed but should be open: {sorted(expected - got)}; "
                                  f"open but should be closed: {sorted(got - expected)}")
+
+
+def until_open(lab, question, timeout, interval=0.002):
+    """Asks one door again and again, each time anew, until it answers; TimeoutError when it does not."""
+    waiting, poll, end = {}, select.poll(), time.monotonic() + timeout
+    try:
+        while time.monotonic() < end:
+            sock, answered = _ask(lab, question)
+            if sock is not None:
+                waiting[sock.fileno()] = sock, answered
+                poll.register(sock, select.POLLOUT if answered is None else select.POLLIN)
+            for descriptor, _events in poll.poll(interval * 1000):
+                sock, answered = waiting[descriptor]
+                result = _hear(sock, answered)
+                if result:
+                    return
+                if result is False:
+                    poll.unregister(descriptor)
+                    waiting.pop(descriptor)[0].close()
+                    time.sleep(interval)
+        raise TimeoutError(f"waited {timeout} s for: {question}")
+    finally:
+        for sock, _answered in waiting.values():
+            sock.close()

@@ -3,6 +3,9 @@
 
 import ctypes
 import functools
+import json
+
+_STATELESS, _HANDLE, _JSON = 1 << 2, 1 << 3, 1 << 4
 
 
 @functools.cache
@@ -11,6 +14,7 @@ def _library():
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_free.argtypes = [ctypes.c_void_p]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     for name in ("output", "error"):
         getattr(library, f"nft_ctx_buffer_{name}").argtypes = [ctypes.c_void_p]
         get = getattr(library, f"nft_ctx_get_{name}_buffer")
@@ -36,6 +40,15 @@ class Nft:
         if failed:
             raise RuntimeError(f"{text}: {error}")
         return output
+
+    def objects(self, what="ruleset"):
+        """What `nft -j list` tells, without counters: a list of (kind, dictionary with its handle)."""
+        self._library.nft_ctx_output_set_flags(self._context, _STATELESS | _HANDLE | _JSON)
+        try:
+            listed = json.loads(self(f"list {what}"))["nftables"]
+        finally:
+            self._library.nft_ctx_output_set_flags(self._context, 0)
+        return [item for entry in listed for item in entry.items() if item[0] != "metainfo"]
 
     def __enter__(self):
         return self

@@ -266,10 +266,10 @@ def flush_and_reload(node, elements=True):
     if elements:
         for vif, addresses in node.vifs.items():
             for address in addresses:
-                node.nft(_elements_text("add", vif, address))
+                node.nft(elements_text("add", vif, address))
 
 
-def _elements_text(verb, vif, address):
+def elements_text(verb, vif, address):
     table = f"{_WORDS[family(address)]['table']} qubes"
     return (f'{verb} element {table} allowed {{ "{vif}" . {address} }}\n'
             f"{verb} element {table} downstream {{ {address} }}\n")
@@ -287,7 +287,7 @@ def vif_online(node, vif, addresses, mac, domid):
         for side in ("-s", "-d"):
             node.run(["conntrack", "-D", side, address], check=False)
         node.run(["ip", "neigh", "replace", "to", address, "dev", vif, "lladdr", mac, "nud", "permanent"])
-        node.nft(_elements_text("add", vif, address))
+        node.nft(elements_text("add", vif, address))
     node.run(["ip", "link", "set", "dev", vif, "group", str(VIF_GROUP), "up"])
     for address in addresses:
         node.run(["ip", "route", "add", _host_route(address), "dev", vif, "metric", str(MAX_DOMID - domid)])
@@ -306,7 +306,7 @@ def vif_offline(node, vif, addresses, domid):
     for address in addresses:
         for side in ("-s", "-d"):
             node.run(["conntrack", "-D", side, address], check=False)
-        node.nft(_elements_text("delete", vif, address))
+        node.nft(elements_text("delete", vif, address))
     for address in addresses:
         node.run(["ip", "route", "del", _host_route(address), "dev", vif, "metric", str(MAX_DOMID - domid)])
     node.run(["ip", "addr", "del", f"{node.spec.ip}/32", "dev", vif], check=False)
