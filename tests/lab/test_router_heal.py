@@ -26,6 +26,7 @@ from lab.router import SLOW
 pytestmark = pytest.mark.usefixtures("need_router")
 
 HEALED = 0.1 * SLOW  # seconds
+IN_A_STORM = 1.5 * SLOW  # readings that others' changes made worthless are tried again ever later
 TRIES = 3            # a busy machine may be late once
 WEB, WEB6 = "192.168.16.25", "2001:db8:16::25"
 HIDDEN, HIDDEN6 = "192.168.16.26", "2001:db8:16::26"
@@ -705,8 +706,8 @@ def test_foreign_changes_without_end_and_the_tick(net):
             wait_until(lambda: not reached(net.lab, [question], 0.01), 2 * SLOW, "closed")
             closed = time.monotonic()
             net.damage(lambda: net.nft("flush chain ip qubes network-server"), net.intact_again, "in the storm",
-                       0.3 * SLOW)
-            assert opened - at < 0.3 * SLOW and closed - opened < 0.3 * SLOW, (opened - at, closed - opened)
+                       IN_A_STORM)
+            assert max(opened - at, closed - opened) < IN_A_STORM, (opened - at, closed - opened)
         wait_until(lambda: net.sys_net.proxies() >= proxies and _delays(net), 11.5 * SLOW, "the tick", 0.05)
         wait_until(lambda: len(made) > 500, 10 * SLOW, "the whole storm", 0.01)
     finally:
