@@ -120,7 +120,8 @@ static void stage_route(struct model_kernel *k, const char *dst, uint8_t len, ui
 static void stage_subnet(struct model_kernel *k, const char *addr, uint8_t len, uint32_t index)
 {
     k->subnets = more(k->subnets, k->n_subnets, sizeof(*k->subnets));
-    k->subnets[k->n_subnets++] = (struct model_subnet){.index = index, .prefix = {parse(addr), len}};
+    k->subnets[k->n_subnets++] =
+        (struct model_subnet){.index = index, .prefix = {parse(addr), len}};
 }
 
 /* An interface takes its values away with it; a new one has what the platform gives it. */

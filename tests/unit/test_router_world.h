@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A net qube made up from bytes: links, routes, keys, conflicts, what the kernel has, and the kernel
+ * A net qube made up from bytes: links, routes, keys, conflicts, what the kernel has, and its
  * switches. The bytes are random in the unit test and the fuzzer's in fuzz_plan.c; both then hold
  * the plan to the same laws (test_router_laws.h).
  */
