@@ -306,6 +306,9 @@ static void forget_flows(struct work *w)
 {
     int n = flows_forget(w->k, w->m, w->p);
 
+    for (size_t i = 0; i < w->p->n_planned; i++)
+        w->p->planned[i].cut_failed =
+            n < 0 && (w->p->planned[i].forget_in || w->p->planned[i].forget_own);
     if (n < 0)
         fail(w, n);
     else

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "router/sources.h"
 #include "router/status_json.h"
 
 #define ANSWER_MAX  (64u << 20)
@@ -319,6 +320,9 @@ static int make_plan(const struct manager_config *config, struct model *m, struc
         r = kernel_read_rules(&kernel, m);
     if (r == 0)
         r = kernel_read_unnotified(&kernel, m);
+    if (r == 0)
+        r = kernel_read_listeners(&kernel, m);
+    m->vpn_here = sources_is_vpn_qube(config->service_dir);
     m->now = (int64_t)time(NULL);
     model_touch_all(m);
     if (r == 0)

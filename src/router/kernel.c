@@ -353,6 +353,8 @@ int kernel_read_rules(struct kernel *k, struct model *m)
         seal = skeleton_vpn_seal_present(k->nft);
         if (seal < 0)
             return seal;
+        if (m->sealed != (seal == 1))
+            model_touch_all(m);
         m->sealed = seal == 1;
         r = nft_generation(k->nft, &after);
         if (r < 0)

@@ -84,34 +84,6 @@ static void settle_error(struct planned *planned)
                    "the kernel refused a change (%s): tried again", strerror(-planned->error));
 }
 
-/* Flows that were let in are remembered until they were ended; see plan.c. */
-static bool still_lent(const struct slot *slot, enum verdict verdict)
-{
-    switch (verdict) {
-    case VERDICT_OPEN:
-    case VERDICT_ADOPTED:
-        return true;
-    case VERDICT_PLATFORM:
-    case VERDICT_FAILED:
-        return slot->lent;
-    case VERDICT_NONE:
-    case VERDICT_REFUSED:
-    case VERDICT_DUPLICATE:
-    case VERDICT_SUPERSEDED:
-    case VERDICT_UNUSABLE:
-    case VERDICT_EXPIRED:
-    case VERDICT_PENDING:
-    case VERDICT_NO_VIF:
-    case VERDICT_MISMATCH:
-    case VERDICT_CONFLICT:
-    case VERDICT_VPN_HERE:
-    case VERDICT_UNREADABLE:
-    case VERDICT_UNSUPPORTED:
-        return false;
-    }
-    return false;
-}
-
 static void note_planned(struct manager *m, struct planned *planned)
 {
     struct slot *slot = planned->slot;
@@ -120,7 +92,7 @@ static void note_planned(struct manager *m, struct planned *planned)
     int r;
 
     note_expiry(m, planned);
-    slot->lent = still_lent(slot, planned->verdict) || (planned->error != 0 && slot->lent);
+    plan_note_flows(m->model, planned);
     settle_error(planned);
     news = slot->verdict != planned->verdict || planned->changed ||
            strcmp(slot->reason != NULL ? slot->reason : "", planned->reason) != 0;
@@ -237,7 +209,7 @@ static int touch_refused(struct manager *m, const struct plan *p)
     int found = 0;
 
     for (size_t i = 0; i < p->n_planned; i++) {
-        if (p->planned[i].error == 0)
+        if (p->planned[i].error == 0 && !p->planned[i].cut_failed)
             continue;
         model_touch(m->model, p->planned[i].slot);
         found = 1;

@@ -169,7 +169,7 @@ struct slot *model_take_dirty(struct model *m)
 
 bool model_drop_idle(struct model *m, struct slot *slot)
 {
-    if (slot->claims != NULL || slot->n_actual > 0 || slot->dirty)
+    if (slot->claims != NULL || slot->n_actual > 0 || slot->dirty || slot->lent || slot->owes)
         return false;
     (void)tdelete(slot, &m->slots, compare_slot);
     slot_free(slot);
@@ -208,6 +208,7 @@ int model_add_actual(struct model *m, const struct addr *addr, const struct obje
         slot = add_slot(m, addr);
     if (slot == NULL)
         return -ENOMEM;
+    slot->lent = true;
     for (at = 0; at < slot->n_actual; at++) {
         r = object_compare(&slot->actual[at], object);
         if (r == 0)

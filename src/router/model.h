@@ -108,7 +108,8 @@ struct slot {
     size_t n_actual;
     struct conflict conflict;
     bool keep; /* the last open record said: flows survive a withdrawal */
-    bool lent; /* was open, and flows that this let in were not ended since */
+    bool lent; /* was open, by us or a predecessor, and its flows were not ended since */
+    bool owes; /* ending flows failed: has to be done again */
     enum verdict verdict; /* of the last plan */
     char *reason;         /* owned; NULL when there is nothing to say */
     char *qube;           /* owned; name by the last record, or NULL */

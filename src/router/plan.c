@@ -289,7 +289,7 @@ static enum verdict judge(const struct model *m, const struct plan *plan, const 
         v = plan_judge_publish(m, plan->ports, slot, p);
     if (v == VERDICT_OPEN)
         v = judge_vif(m, slot, p, g);
-    if (v == VERDICT_OPEN && !m->readable && slot->n_actual == 0)
+    if (v == VERDICT_OPEN && !m->readable && slot->n_actual == 0 && slot->verdict != VERDICT_OPEN)
         v = plan_say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
     return v;
 }
@@ -311,6 +311,16 @@ static bool carried_by(const struct model *m, const struct addr *addr, const cha
     return false;
 }
 
+static bool stays_as_found(const struct model *m, const struct slot *slot, const struct object *o,
+                           bool access)
+{
+    const struct model_link *link = model_link_by_index(m, o->uplink_index);
+
+    if (o->kind == OBJECT_PROXY)
+        return access && link != NULL && link->uplink;
+    return o->kind == OBJECT_DNAT ? access : carried_by(m, &slot->addr, o->vif);
+}
+
 /*
  * What is there is left alone, as far as it still leaves by a vif that carries the address; and
  * answered for only while somebody gets in.
@@ -324,8 +334,7 @@ static int wish_as_found(const struct model *m, struct plan *p, struct planned *
     for (size_t i = 0; i < slot->n_actual && r == 0; i++) { /* sorted: access first, proxies last */
         const struct object *o = &slot->actual[i];
 
-        if (o->kind == OBJECT_PROXY || o->kind == OBJECT_DNAT ? !access
-                                                              : !carried_by(m, &slot->addr, o->vif))
+        if (!stays_as_found(m, slot, o, access))
             continue;
         access = access || OBJECT_IS_ACCESS(o->kind);
         r = plan_wish_object(p, planned, o);
@@ -377,33 +386,36 @@ static int on_remove(const void *actual, void *user)
     return differ_op(d, OP_REMOVE, o);
 }
 
-static bool lets_in(const struct slot *slot)
+static bool lets_in(const struct object *objects, size_t n)
 {
-    for (size_t i = 0; i < slot->n_actual; i++) {
-        if (OBJECT_IS_ACCESS(slot->actual[i].kind))
+    for (size_t i = 0; i < n; i++) {
+        if (OBJECT_IS_ACCESS(objects[i].kind))
             return true;
     }
     return false;
 }
 
 /*
- * Somebody else may have removed our elements before we could: then no difference tells that flows
- * were let in. While the platform's rules are missing the question waits: a ruleset that is loaded
- * again must not cost everybody their connections.
+ * Its rules may have gone before the wish did, so that no difference tells that flows were let in.
+ * Without the platform's rules nothing keeps a forgotten flow from beginning anew: that waits for
+ * them, and a ruleset that is loaded again costs nobody a permitted connection.
  */
-static void judge_flows(struct planned *planned)
+static void judge_flows(const struct model *m, const struct plan *p, struct planned *planned)
 {
     const struct slot *slot = planned->slot;
+    bool back = !lets_in(slot->actual, slot->n_actual) &&
+                lets_in(p->objects + planned->objects, planned->n_objects);
+    bool open = planned->verdict == VERDICT_OPEN || planned->verdict == VERDICT_ADOPTED;
 
-    if (!slot->lent || planned->verdict == VERDICT_PLATFORM || planned->verdict == VERDICT_ADOPTED)
+    if (!m->platform[model_family(&slot->addr)])
         return;
-    if (planned->verdict != VERDICT_OPEN)
-        planned->forget_in = planned->forget_own = true;
-    else if (!lets_in(slot))
+    if (slot->owes || (slot->lent && (!open || back)))
         planned->forget_in = true;
+    if ((slot->owes || slot->lent) && !open)
+        planned->forget_own = true;
 }
 
-static int diff(struct plan *p, struct planned *planned)
+static int diff(const struct model *m, struct plan *p, struct planned *planned)
 {
     static const struct reconcile_ops ops = {
         .size = sizeof(struct object),
@@ -423,7 +435,7 @@ static int diff(struct plan *p, struct planned *planned)
     p->n_objects = planned->objects + planned->n_objects;
     r = reconcile_diff(p->objects + planned->objects, planned->n_objects, slot->actual,
                        slot->n_actual, &ops, &d);
-    judge_flows(planned);
+    judge_flows(m, p, planned);
     /* `keep` speaks of a wish that ended or shrank; a conflict or a lost vif cuts all the same */
     keeps = planned->keep &&
             (planned->verdict == VERDICT_NONE || planned->verdict == VERDICT_EXPIRED ||
@@ -462,6 +474,8 @@ static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
         planned->verdict =
             plan_say(planned, VERDICT_ADOPTED, "QubesDB was not read yet: left as it was found");
         r = wish_as_found(m, p, planned);
+        if (planned->n_objects == 0)
+            planned->verdict = plan_say(planned, VERDICT_NONE, "%s", "");
     }
     if (r == -E2BIG) {
         p->n_objects = planned->objects;
@@ -471,7 +485,7 @@ static int plan_slot(const struct model *m, struct slot *slot, struct plan *p)
         r = 0;
     }
     p->n_planned++; /* plan_done() frees what it owns */
-    return r < 0 ? r : diff(p, planned);
+    return r < 0 ? r : diff(m, p, planned);
 }
 
 int plan_slots(const struct model *m, struct slot *list, struct plan *p)
@@ -507,4 +521,13 @@ bool plan_outbound_stays(const struct model *m, const struct planned *p, const s
             return true;
     }
     return false;
+}
+
+void plan_note_flows(const struct model *m, const struct planned *p)
+{
+    if (p->verdict == VERDICT_OPEN || p->verdict == VERDICT_ADOPTED)
+        p->slot->lent = true;
+    else if (p->error == 0 && m->platform[model_family(&p->slot->addr)])
+        p->slot->lent = false;
+    p->slot->owes = p->cut_failed;
 }

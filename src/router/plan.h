@@ -37,6 +37,7 @@ struct planned {
     const struct claim *claim; /* the one that decided; NULL: none */
     struct access access;      /* owned; of an open claim */
     int error;                 /* written by apply: the kernel refused something, -errno */
+    bool cut_failed;           /* written by apply: flows that should have ended may go on */
     size_t objects, n_objects; /* wished, in plan->objects */
     bool keep;                 /* of an open record; of the last one when there is none */
     bool changed;              /* something comes or goes */
@@ -79,6 +80,9 @@ size_t plan_uplinks(const struct model *m, const struct addr *addr, uint32_t *re
  */
 bool plan_inbound_stays(const struct planned *p, const struct access_flow *flow);
 bool plan_outbound_stays(const struct model *m, const struct planned *p, const struct addr *to);
+
+/* After it was applied: are there flows that have to be ended once? Writes slot->lent and owes. */
+void plan_note_flows(const struct model *m, const struct planned *p);
 
 int plan_add_op(struct plan *p, const struct op *op);
 const char *plan_verdict_name(enum verdict v); /* "open", "no-vif", ... for --json too */

@@ -79,7 +79,7 @@ static int add_sysctl_op(struct plan *p, enum op_kind kind, enum sysctl_id id, c
 static int want(const struct model *m, struct plan *p, enum sysctl_id id, const char *scope,
                 uint32_t value)
 {
-    uint32_t now, before;
+    uint32_t now = 0, before;
     int r = 0;
 
     if (!model_sysctl_get(&m->sysctls, scope, id, &now) || now == value)
@@ -93,12 +93,15 @@ static int want(const struct model *m, struct plan *p, enum sysctl_id id, const 
 static int give_back(const struct model *m, struct plan *p, enum sysctl_id id, const char *scope,
                      bool leave_as_is)
 {
-    uint32_t now, before;
+    uint32_t now = 0, before;
     int r = 0;
 
     if (!model_sysctl_get(&m->put_back, scope, id, &before))
         return 0;
-    if (!leave_as_is && model_sysctl_get(&m->sysctls, scope, id, &now) && now != before)
+    /* not readable: the link is being renamed, or is gone; the next look tells which */
+    if (!leave_as_is && !model_sysctl_get(&m->sysctls, scope, id, &now))
+        return 0;
+    if (!leave_as_is && now != before)
         r = add_sysctl_op(p, OP_WRITE_SYSCTL, id, scope, before);
     return r < 0 ? r : add_sysctl_op(p, OP_UNSAVE_SYSCTL, id, scope, before);
 }
@@ -127,7 +130,7 @@ static int plan_link(const struct model *m, struct plan *p, const struct model_l
 /* A link that is a host again takes router advertisements as before. */
 static int take_ra_again(const struct model *m, struct plan *p, const struct model_link *link)
 {
-    uint32_t now, before;
+    uint32_t now = 0, before;
     int r;
 
     if (!model_sysctl_get(&m->sysctls, link->name, SYSCTL_IP6_ACCEPT_RA, &now) || now != 1 ||
@@ -202,15 +205,20 @@ static int keep_forwarding(const struct model *m, struct plan *p, const struct u
     return r;
 }
 
-static int close_forwarding(const struct model *m, struct plan *p)
+/*
+ * What we switched on for all stays on when the platform wants it by now, and with it accept_ra 2:
+ * a router whose accept_ra is 1 would lose its own way out. A link's own goes back.
+ */
+static int close_forwarding(const struct model *m, struct plan *p, bool ours)
 {
+    bool leave = ours && m->wants_ip6;
     int r;
 
-    r = give_back(m, p, SYSCTL_IP6_FORWARDING, "all", m->wants_ip6);
+    r = give_back(m, p, SYSCTL_IP6_FORWARDING, "all", leave);
     for (size_t i = 0; i < m->n_links && r == 0; i++) {
-        r = give_back(m, p, SYSCTL_IP6_FORWARDING, m->links[i].name, m->wants_ip6);
+        r = give_back(m, p, SYSCTL_IP6_FORWARDING, m->links[i].name, leave);
         if (r == 0)
-            r = give_back(m, p, SYSCTL_IP6_ACCEPT_RA, m->links[i].name, false);
+            r = give_back(m, p, SYSCTL_IP6_ACCEPT_RA, m->links[i].name, leave);
     }
     return r;
 }
@@ -249,7 +257,7 @@ int plan_sysctls(const struct model *m, struct plan *p)
         return r;
     ours = model_sysctl_get(&m->put_back, "all", SYSCTL_IP6_FORWARDING, &before);
     if (!u.open6)
-        r = close_forwarding(m, p);
+        r = close_forwarding(m, p, ours);
     else if (model_sysctl_get(&m->sysctls, "all", SYSCTL_IP6_FORWARDING, &all) && all == 0)
         r = open_forwarding(m, p, &u);
     else

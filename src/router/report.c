@@ -48,7 +48,7 @@ static const char *serving_vif(const struct slot *slot)
 void report_change(const struct model *m, const struct slot *slot, enum verdict before)
 {
     char addr[ADDR_STR_MAX];
-    bool open = slot->verdict == VERDICT_OPEN;
+    bool open = slot->verdict == VERDICT_OPEN || slot->verdict == VERDICT_ADOPTED;
     const struct model_link *link = model_link_by_index(m, slot->conflict.uplink_index);
     struct log_fields fields = {
         .address = addr_format(&slot->addr, addr),

@@ -382,18 +382,18 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
     return 0;
 }
 
-static bool is_vpn_qube(const struct manager *m)
+bool sources_is_vpn_qube(const char *service_dir)
 {
     char path[4096];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", m->config.service_dir, VPN_SERVICE);
+    (void)snprintf(path, sizeof(path), "%s/%s", service_dir, VPN_SERVICE);
     return access(path, F_OK) == 0;
 }
 
 static int on_service(sd_event_source *s, const struct inotify_event *event, void *user)
 {
     struct manager *m = user;
-    bool now = is_vpn_qube(m);
+    bool now = sources_is_vpn_qube(m->config.service_dir);
 
     (void)s;
     (void)event;
@@ -410,7 +410,7 @@ static int add_service_source(struct manager *m)
     int r = sd_event_add_inotify(m->event, &m->service_source, m->config.service_dir,
                                  IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM, on_service, m);
 
-    m->model->vpn_here = is_vpn_qube(m);
+    m->model->vpn_here = sources_is_vpn_qube(m->config.service_dir);
     return r == -ENOENT ? 0 : r; /* no such folder: a lab, or no Qubes at all */
 }
 

@@ -9,6 +9,8 @@
 
 #include "router/manager.h"
 
+bool sources_is_vpn_qube(const char *service_dir);
+
 int sources_new(struct manager *m);
 void sources_done(struct manager *m);
 

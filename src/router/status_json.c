@@ -89,6 +89,11 @@ struct context {
     size_t open;
 };
 
+static bool is_open(const struct slot *slot)
+{
+    return slot->verdict == VERDICT_OPEN || slot->verdict == VERDICT_ADOPTED;
+}
+
 static void add_slot(struct slot *slot, void *user)
 {
     struct context *c = user;
@@ -99,7 +104,7 @@ static void add_slot(struct slot *slot, void *user)
     if (slot->qube != NULL && slot->qube[0] != '\0')
         (void)json_object_set_new(o, "qube", text(slot->qube));
     (void)json_object_set_new(o, "state", json_string(plan_verdict_name(slot->verdict)));
-    (void)json_object_set_new(o, "open", json_boolean(slot->verdict == VERDICT_OPEN));
+    (void)json_object_set_new(o, "open", json_boolean(is_open(slot)));
     if (slot->reason != NULL)
         (void)json_object_set_new(o, "reason", text(slot->reason));
     if (slot->conflict.present)
@@ -107,7 +112,7 @@ static void add_slot(struct slot *slot, void *user)
     add_interfaces(o, c->m, slot);
     add_claim(o, slot);
     (void)json_array_append_new(c->array, o);
-    c->open += slot->verdict == VERDICT_OPEN;
+    c->open += is_open(slot);
 }
 
 static void add_stray(struct stray *stray, void *user)

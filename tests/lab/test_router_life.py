@@ -426,7 +426,7 @@ def test_a_start_without_qubesdb_adopts(net, flows):
     router.kill9()
     sys_net.qubesdb_stop()
     router.start(qubesdb=False)
-    assert [state(net, addr) for addr in (WEB, WEB6, HIDDEN)] == 3 * [("adopted", False)]  # nobody wished it yet
+    assert [state(net, addr) for addr in (WEB, WEB6, HIDDEN)] == 3 * [("adopted", True)]  # nobody wished it yet
     assert reached(net, web_doors(net)) == set(web_doors(net))
     going(*streams, other, hidden)
     net["hidden"].stop()

@@ -366,6 +366,8 @@ static void test_idle(void **state)
     assert_int_equal(s->n_actual, 1);
     model_forget_actual(m, 1u << OBJECT_PROXY, AF_INET);
     assert_int_equal(s->n_actual, 0);
+    assert_false(model_drop_idle(m, s)); /* it was open: its flows are to be ended first */
+    s->lent = false;
     assert_true(model_drop_idle(m, s));
     assert_null(model_find(m, &a));
     assert_int_equal(m->n_slots, 0);
