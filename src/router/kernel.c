@@ -159,7 +159,7 @@ static void begin_elements(void *user)
 {
     struct read_elements *r = user;
 
-    model_forget_actual(r->m, 1u << r->kind, family_af(r->family));
+    model_read_begin(r->m, 1u << r->kind, family_af(r->family));
 }
 
 static int take_element(const struct nft_element *e, void *user)
@@ -168,7 +168,6 @@ static int take_element(const struct nft_element *e, void *user)
     const struct model_link *link;
     struct object o;
     struct addr addr;
-    int error;
 
     /* what we would never write cannot be compared; it is not reachable by the rules either */
     if (elements_object(r->kind, r->family, e, &addr, &o) < 0)
@@ -177,10 +176,7 @@ static int take_element(const struct nft_element *e, void *user)
         link = model_link_by_name(r->m, o.uplink);
         o.uplink_index = link != NULL ? link->index : 0;
     }
-    error = model_add_actual(r->m, &addr, &o);
-    if (error == 0)
-        model_touch(r->m, model_find(r->m, &addr));
-    return error;
+    return model_add_actual(r->m, &addr, &o);
 }
 
 static void begin_put_back(void *user)
@@ -242,6 +238,8 @@ static int read_elements(struct kernel *k, struct model *m, enum family_index fa
 
         r = nft_dump_elements(k->nft, &set, begin_elements, take_element, &read);
         r = absent_is_empty(r, begin_elements, &read);
+        if (r == 0)
+            model_read_end(m, 1u << kind, family_af(family));
     }
     if (r == 0 && family == FAMILY_IP4) {
         r = nft_dump_elements(k->nft, &put_back, begin_put_back, take_put_back, &k->stored);
@@ -269,6 +267,36 @@ static int put_jump_back(struct kernel *k, enum family_index family)
 }
 
 /*
+ * What is read back after a load is ours only if nobody wrote in between: it is as at the load
+ * before, or nothing but the load happened. Otherwise it is loaded once more.
+ */
+static int load_skeleton(struct kernel *k, enum family_index family)
+{
+    char *err = k->error[family];
+    struct skeleton_digest now = {.n = 0};
+    uint32_t before, after;
+    bool known;
+    int r = nft_generation(k->nft, &before);
+
+    if (r == 0)
+        r = skeleton_load(k->nft_program, family, err, sizeof(k->error[family]));
+    if (r == 0)
+        r = skeleton_read(k->nft, family, &now);
+    if (r == 0)
+        r = nft_generation(k->nft, &after);
+    if (r < 0)
+        return r;
+    err[0] = '\0';
+    known = skeleton_equal(&now, &k->skeleton[family]) || skeleton_equal(&now, &k->loaded[family]) ||
+            after == before + 1;
+    k->loaded[family] = now;
+    if (!known)
+        return -ERESTART;
+    k->skeleton[family] = now;
+    return 0;
+}
+
+/*
  * Our chains are what we loaded, or are loaded again: what a predecessor left is replaced once,
  * in one transaction, because nothing tells whether it was of this version.
  */
@@ -281,16 +309,10 @@ static int ensure_skeleton(struct kernel *k, enum family_index family)
     if (r < 0 && r != -ENOENT)
         return r;
     if (r == -ENOENT || !skeleton_equal(&now, &k->skeleton[family])) {
-        char *err = k->error[family];
-
-        k->skeleton[family].n = 0;
-        r = skeleton_load(k->nft_program, family, err, sizeof(k->error[family]));
-        if (r == 0)
-            r = skeleton_read(k->nft, family, &k->skeleton[family]);
+        r = load_skeleton(k, family);
         if (r < 0)
             return r;
         k->repairs += was_loaded;
-        err[0] = '\0';
     }
     r = skeleton_has_jump(k->nft, family);
     if (r != 0)
@@ -325,20 +347,12 @@ static int read_family(struct kernel *k, struct model *m, enum family_index fami
     return read_elements(k, m, family);
 }
 
-/* An object that vanished must be planned again, and only a comparison tells. */
-static void touch_served(struct slot *slot, void *user)
-{
-    if (slot->n_actual > 0 || slot->verdict == VERDICT_OPEN)
-        model_touch(user, slot);
-}
-
 int kernel_read_rules(struct kernel *k, struct model *m)
 {
     uint32_t before, after;
     int r, seal;
 
-    k->load_failed = false;
-    model_each(m, touch_served, m);
+    k->load_failed = k->moving = false;
     for (int i = 0; i < RULES_TRIES; i++) {
         /* before all of it: a change between the families must not be taken for seen */
         r = nft_generation(k->nft, &before);
@@ -364,6 +378,7 @@ int kernel_read_rules(struct kernel *k, struct model *m)
             return 0;
         }
     }
+    k->moving = true;
     return -EAGAIN;
 }
 
@@ -371,21 +386,17 @@ int kernel_read_rules(struct kernel *k, struct model *m)
 
 static void begin_proxies(void *user)
 {
-    model_forget_actual(user, 1u << OBJECT_PROXY, AF_INET);
-    model_forget_actual(user, 1u << OBJECT_PROXY, AF_INET6);
+    model_read_begin(user, 1u << OBJECT_PROXY, AF_INET);
+    model_read_begin(user, 1u << OBJECT_PROXY, AF_INET6);
 }
 
 static int take_proxy(const struct rt_proxy *proxy, void *user)
 {
     struct object o = {.kind = OBJECT_PROXY, .uplink_index = proxy->index};
-    int r;
 
     if (proxy->protocol != KERNEL_PROTOCOL)
         return 0;
-    r = model_add_actual(user, &proxy->addr, &o);
-    if (r == 0)
-        model_touch(user, model_find(user, &proxy->addr));
-    return r;
+    return model_add_actual(user, &proxy->addr, &o);
 }
 
 static int read_switch(struct model *m, enum sysctl_id id, const char *scope)
@@ -421,9 +432,12 @@ int kernel_read_unnotified(struct kernel *k, struct model *m)
 {
     int r;
 
-    model_each(m, touch_served, m);
     r = rt_dump_proxies(k->route, begin_proxies, take_proxy, m);
-    return r < 0 ? r : read_switches(m);
+    if (r < 0)
+        return r;
+    model_read_end(m, 1u << OBJECT_PROXY, AF_INET);
+    model_read_end(m, 1u << OBJECT_PROXY, AF_INET6);
+    return read_switches(m);
 }
 
 /* ---- listeners ---- */

@@ -21,10 +21,12 @@ struct kernel {
     struct nl_sock *route, *nft, *conntrack, *diag; /* owned */
     const char *nft_program;                 /* borrowed; NULL: read only, never load */
     uint32_t generation; /* of the ruleset that the model knows; 0: not read */
-    struct skeleton_digest skeleton[FAMILIES];
+    struct skeleton_digest skeleton[FAMILIES]; /* as it is when nobody else wrote */
+    struct skeleton_digest loaded[FAMILIES];   /* as read after the last load */
     struct sysctl_list stored; /* put-back values that are in the kernel's set */
     bool guard_stored;         /* so is the element that closes uplink-to-uplink forwarding */
     char error[FAMILIES][320]; /* why the skeleton cannot be loaded; "" */
+    bool moving;               /* others changed the ruleset as fast as it was read */
     bool load_failed;          /* some skeleton could not be loaded: try again later */
     unsigned repairs;          /* how often a skeleton was loaded or a jump put back */
 };

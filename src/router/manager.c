@@ -52,11 +52,13 @@ static void watch_slot(struct manager *m, const struct slot *slot)
     }
 }
 
+/* Also of what is closed: a port or an address may become free for another one then. */
 static void note_expiry(struct manager *m, const struct planned *planned)
 {
-    const struct claim *c = planned->verdict == VERDICT_OPEN ? planned->claim : NULL;
+    const struct claim *c = planned->claim;
 
-    if (c != NULL && c->record.expires != 0 && c->record.expires < m->next_expiry)
+    if (c != NULL && c->valid && c->record.expires > m->model->now &&
+        c->record.expires < m->next_expiry)
         m->next_expiry = c->record.expires;
 }
 
@@ -316,6 +318,8 @@ int manager_reconcile(struct manager *m)
         reconcile_retry_reset(&m->retry);
         sources_disarm_retry(m);
         report_success();
+    } else if (m->kernel.moving) {
+        sources_arm_retry(m, ROUTER_NFT_SPACING_US); /* no failure: others are writing too */
     } else {
         sources_arm_retry(m, reconcile_retry_delay_us(&m->retry));
     }

@@ -212,17 +212,21 @@ int model_add_actual(struct model *m, const struct addr *addr, const struct obje
     for (at = 0; at < slot->n_actual; at++) {
         r = object_compare(&slot->actual[at], object);
         if (r == 0)
-            return 0;
-        if (r > 0)
+            slot->actual[at].seen = true;
+        if (r >= 0)
             break;
     }
+    if (at < slot->n_actual && r == 0)
+        return 0;
     grown = reallocarray(slot->actual, slot->n_actual + 1, sizeof(*grown));
     if (grown == NULL)
         return -ENOMEM;
     memmove(&grown[at + 1], &grown[at], (slot->n_actual - at) * sizeof(*grown));
     grown[at] = *object;
+    grown[at].seen = true;
     slot->actual = grown;
     slot->n_actual++;
+    model_touch(m, slot);
     return 0;
 }
 
@@ -238,30 +242,51 @@ void model_remove_actual(struct slot *slot, const struct object *object)
     }
 }
 
-struct forget {
+struct reading {
+    struct model *m;
     unsigned kinds;
     int family;
 };
 
-static void forget_one(struct slot *slot, void *user)
+static bool concerns(const struct reading *r, const struct slot *slot, const struct object *o)
 {
-    const struct forget *f = user;
+    return slot->addr.family == r->family && (r->kinds & 1u << o->kind);
+}
+
+static void begin_one(struct slot *slot, void *user)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (concerns(user, slot, &slot->actual[i]))
+            slot->actual[i].seen = false;
+    }
+}
+
+void model_read_begin(struct model *m, unsigned kinds, int family)
+{
+    struct reading r = {m, kinds, family};
+
+    model_each(m, begin_one, &r);
+}
+
+static void end_one(struct slot *slot, void *user)
+{
+    const struct reading *r = user;
     size_t kept = 0;
 
-    if (slot->addr.family != f->family)
-        return;
     for (size_t i = 0; i < slot->n_actual; i++) {
-        if (!(f->kinds & 1u << slot->actual[i].kind))
+        if (!concerns(r, slot, &slot->actual[i]) || slot->actual[i].seen)
             slot->actual[kept++] = slot->actual[i];
     }
+    if (kept != slot->n_actual)
+        model_touch(r->m, slot);
     slot->n_actual = kept;
 }
 
-void model_forget_actual(struct model *m, unsigned kinds, int family)
+void model_read_end(struct model *m, unsigned kinds, int family)
 {
-    struct forget f = {kinds, family};
+    struct reading r = {m, kinds, family};
 
-    model_each(m, forget_one, &f);
+    model_each(m, end_one, &r);
 }
 
 /* ---- sysctls ---- */

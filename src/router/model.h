@@ -110,6 +110,7 @@ struct slot {
     bool keep; /* the last open record said: flows survive a withdrawal */
     bool lent; /* was open, by us or a predecessor, and its flows were not ended since */
     bool owes; /* ending flows failed: has to be done again */
+    unsigned crowded; /* number of the full reading in which too many keys claimed it; 0: none */
     enum verdict verdict; /* of the last plan */
     char *reason;         /* owned; NULL when there is nothing to say */
     char *qube;           /* owned; name by the last record, or NULL */
@@ -257,8 +258,12 @@ bool model_parse_vif(const char *name, uint32_t *ret_domid);
 int model_set_actual(struct model *m, struct slot *slot, const struct object *objects, size_t n);
 int model_add_actual(struct model *m, const struct addr *addr, const struct object *object);
 void model_remove_actual(struct slot *slot, const struct object *object);
-/* Forgets the objects of these kinds (bits) everywhere, before they are read back. */
-void model_forget_actual(struct model *m, unsigned kinds, int family);
+/*
+ * Reading back objects of these kinds (bits): between the two, model_add_actual() tells what is
+ * there. What is not told is gone; only addresses where something came or went are touched.
+ */
+void model_read_begin(struct model *m, unsigned kinds, int family);
+void model_read_end(struct model *m, unsigned kinds, int family);
 
 void model_sysctl_list_done(struct sysctl_list *list);
 int model_sysctl_set(struct sysctl_list *list, const struct sysctl_value *value);

@@ -190,7 +190,10 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
     for (; *at != NULL && strcmp((*at)->path, path) != 0; at = &(*at)->next)
         n++;
     if (*at == NULL && n >= ROUTER_MAX_SPELLINGS) {
-        m->n_over_limit++; /* more than one claims it: nobody gets it anyway */
+        /* nobody gets it, also when all but one of the known ones go: the next full reading tells */
+        slot->crowded = m->reading;
+        m->n_over_limit++;
+        model_touch(m, slot);
         return 0;
     }
     if (*at != NULL && (*at)->value_len == value.len &&
@@ -294,6 +297,10 @@ static void sweep_slot(struct slot *slot, void *user)
     struct model *m = user;
     struct claim **at = &slot->claims;
 
+    if (slot->crowded != 0 && slot->crowded != m->reading) {
+        slot->crowded = 0;
+        model_touch(m, slot);
+    }
     while (*at != NULL) {
         if ((*at)->reading != m->reading)
             claim_remove(m, slot, at);

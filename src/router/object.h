@@ -37,7 +37,8 @@ struct object {
     char uplink[IFNAMSIZ]; /* OWN */
     uint16_t port_lo, port_hi;
     uint8_t proto; /* IPPROTO_* */
-    uint8_t pad[3];
+    bool seen; /* by the reading of the kernel under way; not part of what it is */
+    uint8_t pad[2];
     struct addr src_lo, src_hi;
     uint8_t pad2[2];
 };

@@ -138,6 +138,10 @@ enum verdict plan_choose_claim(const struct model *m, const struct slot *slot, s
     struct count config = count_claims(slot, CLAIM_VM_CONFIG);
     struct count method = count_claims(slot, CLAIM_METHOD);
 
+    if (slot->crowded != 0)
+        return plan_say(p, VERDICT_DUPLICATE,
+                        "more than %d keys claim this address, so nobody gets it: remove them",
+                        ROUTER_MAX_SPELLINGS);
     if (record.second != NULL)
         return say_duplicate(p, record.first, record.second);
     if (record.first != NULL && config.first != NULL && !m->marker)
@@ -396,9 +400,17 @@ static bool lets_in(const struct object *objects, size_t n)
 }
 
 /*
+ * Without the platform's rules nothing keeps a forgotten flow from beginning anew; before QubesDB was
+ * read nobody knows what is permitted. Both are waited for.
+ */
+static bool may_judge_flows(const struct model *m, const struct slot *slot)
+{
+    return m->platform[model_family(&slot->addr)] && (!m->adopting || m->stopping);
+}
+
+/*
  * Its rules may have gone before the wish did, so that no difference tells that flows were let in.
- * Without the platform's rules nothing keeps a forgotten flow from beginning anew: that waits for
- * them, and a ruleset that is loaded again costs nobody a permitted connection.
+ * A ruleset that is loaded again costs nobody a permitted connection.
  */
 static void judge_flows(const struct model *m, const struct plan *p, struct planned *planned)
 {
@@ -407,7 +419,7 @@ static void judge_flows(const struct model *m, const struct plan *p, struct plan
                 lets_in(p->objects + planned->objects, planned->n_objects);
     bool open = planned->verdict == VERDICT_OPEN || planned->verdict == VERDICT_ADOPTED;
 
-    if (!m->platform[model_family(&slot->addr)])
+    if (!may_judge_flows(m, slot))
         return;
     if (slot->owes || (slot->lent && (!open || back)))
         planned->forget_in = true;
@@ -527,7 +539,7 @@ void plan_note_flows(const struct model *m, const struct planned *p)
 {
     if (p->verdict == VERDICT_OPEN || p->verdict == VERDICT_ADOPTED)
         p->slot->lent = true;
-    else if (p->error == 0 && m->platform[model_family(&p->slot->addr)])
+    else if (p->error == 0 && may_judge_flows(m, p->slot))
         p->slot->lent = false;
     p->slot->owes = p->cut_failed;
 }

@@ -98,7 +98,12 @@ static void add_slot(struct slot *slot, void *user)
 {
     struct context *c = user;
     char addr[ADDR_STR_MAX];
-    json_t *o = json_object();
+    json_t *o;
+
+    /* nothing is wished and nothing is there: kept only until its flows can be ended */
+    if (slot->verdict == VERDICT_NONE && slot->claims == NULL && slot->n_actual == 0)
+        return;
+    o = json_object();
 
     (void)json_object_set_new(o, "address", json_string(addr_format(&slot->addr, addr)));
     if (slot->qube != NULL && slot->qube[0] != '\0')

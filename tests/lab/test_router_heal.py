@@ -806,7 +806,6 @@ def test_damage_in_the_middle_of_a_reading(net):
     net.nft("delete table ip foreign")
 
 
-@pytest.mark.xfail(reason="what is found right after our rules were loaded is taken for them", strict=True)
 def test_damage_right_after_our_rules_were_loaded(net, family):
     """Somebody removes more of our rules while we put the first ones back."""
     at = f"{family} qubes network-server-some"

@@ -155,15 +155,6 @@ def test_ready_means_open(net):
     assert "READY=1" in net.router.notifications
 
 
-def _bug(reason, strict=True):
-    return pytest.mark.xfail(strict=strict, reason=reason)
-
-
-LINK_KEEPS = _bug("forwarding of an uplink stays on when the platform forwards IPv6")
-NO_RETURN = _bug("nothing is looked at again when the table goes")
-UNSEEN = _bug("what was open is only known by its rules", strict=False)
-
-
 # ---- stop -----------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +195,7 @@ def _flush(net):
 @pytest.mark.parametrize("prepare, meanwhile, number", (
     (_as_the_platform_does, _nothing, signal.SIGTERM), (_host_on_the_uplink, _nothing, signal.SIGTERM),
     (_host_on_the_uplink, _crash, signal.SIGTERM),
-    pytest.param(_somebody_likes_other_values, _restart, signal.SIGINT, marks=LINK_KEEPS),
+    (_somebody_likes_other_values, _restart, signal.SIGINT),
     (_host_on_the_uplink, _flush, signal.SIGTERM)))
 def test_stop_withdraws_everything(net, flows, prepare, meanwhile, number):
     sys_net, lan1, web = net["sys-net"], net["lan1"], net["web"]
@@ -290,7 +281,6 @@ def test_what_changed_while_nobody_ran(net, flows):
            doors([lan1], [WEB6, OTHER], ["tcp/80"]))
 
 
-@UNSEEN
 def test_rules_and_key_went_while_nobody_ran(net, flows):
     """All rules were loaded anew, so nothing in them tells that the address was open; the key is gone too."""
     sys_net, lan1 = net["sys-net"], net["lan1"]
@@ -308,7 +298,6 @@ def test_rules_and_key_went_while_nobody_ran(net, flows):
     assert {addr for addr, _iface in sys_net.proxies()} == {WEB6, HIDDEN}
 
 
-@UNSEEN
 def test_a_key_that_goes_while_the_rules_are_away(net, flows):
     sys_net, lan1, router = net["sys-net"], net["lan1"], net.router
     expose_web(net), sys_net.expose("hidden")
@@ -393,7 +382,6 @@ def test_life_without_qubesdb(net, flows):
     assert not sys_net.proxies()
 
 
-@UNSEEN
 def test_what_is_open_is_put_right_without_qubesdb_too(net, flows):
     sys_net, lan1, router = net["sys-net"], net["lan1"], net.router
     expose_web(net)
@@ -475,7 +463,7 @@ def _seal_off(net):
     net["sys-net"].nft("delete table inet qubes-vpn\n")
 
 
-@pytest.fixture(params=((_service_on, _service_off), pytest.param((_seal_on, _seal_off), marks=NO_RETURN)),
+@pytest.fixture(params=((_service_on, _service_off), (_seal_on, _seal_off)),
                 ids=("service", "table"))
 def vpn(request):
     return request.param
@@ -571,7 +559,6 @@ def test_dry_run_changes_nothing(net):
     assert _everything(sys_net) == before
 
 
-@_bug("the dry run does not look at the service folder")
 def test_dry_run_in_a_vpn_qube(net):
     expose_web(net)
     _service_on(net)
@@ -579,7 +566,6 @@ def test_dry_run_in_a_vpn_qube(net):
     assert f"{WEB}: vpn-here" in plan and "would add" not in plan
 
 
-@_bug("the dry run does not look at open ports")
 def test_dry_run_with_a_port_in_use(net):
     net["sys-net"].serve_tcp(8443)
     net["sys-net"].expose("web", mode="publish", publish="tcp/8443:443")
