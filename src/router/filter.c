@@ -131,3 +131,14 @@ size_t filter_build(const struct addr *addrs, size_t n, struct sock_filter progr
     build_nd(&b, addrs, n);
     return b.n;
 }
+
+size_t filter_build_nd(const struct addr *addrs, size_t n,
+                       struct sock_filter program[static FILTER_MAX])
+{
+    struct builder b = {.code = program};
+
+    load(&b, BPF_H, AT_TYPE);
+    unless_return(&b, 0x86dd, 0);
+    build_nd(&b, addrs, n);
+    return b.n;
+}

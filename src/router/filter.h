@@ -16,3 +16,6 @@
 
 /* Fills program with a filter for these addresses. Returns its length, at most FILTER_MAX. */
 size_t filter_build(const struct addr *addrs, size_t n, struct sock_filter program[static FILTER_MAX]);
+/* The same without ARP, for a socket that sees every frame. */
+size_t filter_build_nd(const struct addr *addrs, size_t n,
+                       struct sock_filter program[static FILTER_MAX]);

@@ -347,12 +347,41 @@ static int read_family(struct kernel *k, struct model *m, enum family_index fami
     return read_elements(k, m, family);
 }
 
+/*
+ * The first load, of both families at once. Whatever goes wrong here, and everything later, is the
+ * business of ensure_skeleton(), one family at a time.
+ */
+static void load_both(struct kernel *k)
+{
+    struct skeleton_digest now[FAMILIES] = {{.n = 0}};
+    const char *missing[FAMILIES] = {"", ""};
+    uint32_t before, after;
+    char err[64];
+
+    for (unsigned f = 0; f < FAMILIES; f++) {
+        if (k->skeleton[f].n > 0 || k->nft_program == NULL ||
+            skeleton_find_platform(k->nft, (enum family_index)f, &missing[f]) < 0 ||
+            missing[f] != NULL)
+            return;
+    }
+    if (nft_generation(k->nft, &before) < 0 ||
+        skeleton_load_all(k->nft_program, err, sizeof(err)) < 0)
+        return;
+    for (unsigned f = 0; f < FAMILIES; f++) {
+        if (skeleton_read(k->nft, (enum family_index)f, &now[f]) < 0)
+            return;
+    }
+    if (nft_generation(k->nft, &after) == 0 && after == before + 1)
+        memcpy(k->skeleton, now, sizeof(now));
+}
+
 int kernel_read_rules(struct kernel *k, struct model *m)
 {
     uint32_t before, after;
     int r, seal;
 
     k->load_failed = k->moving = false;
+    load_both(k);
     for (int i = 0; i < RULES_TRIES; i++) {
         /* before all of it: a change between the families must not be taken for seen */
         r = nft_generation(k->nft, &before);

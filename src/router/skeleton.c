@@ -111,6 +111,15 @@ int skeleton_load(const char *nft_program, enum family_index family, char *err, 
     return nft_load_text(nft_program, family == FAMILY_IP6 ? text_ip6 : text_ip4, err, err_size);
 }
 
+int skeleton_load_all(const char *nft_program, char *err, size_t err_size)
+{
+    char text[sizeof(text_ip4) + sizeof(text_ip6)];
+
+    memcpy(text, text_ip4, sizeof(text_ip4) - 1);
+    memcpy(text + sizeof(text_ip4) - 1, text_ip6, sizeof(text_ip6));
+    return nft_load_text(nft_program, text, err, err_size);
+}
+
 int skeleton_has_jump(struct nl_sock *nft, enum family_index family)
 {
     int n = nft_count_jumps(nft, elements_family(family), TABLE_PLATFORM, CHAIN_HOOK, CHAIN_ENTRY);

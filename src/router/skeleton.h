@@ -31,6 +31,8 @@ bool skeleton_equal(const struct skeleton_digest *a, const struct skeleton_diges
 
 /* Loads the text with the nft program; err gets what nft said. Never creates the platform's table. */
 int skeleton_load(const char *nft_program, enum family_index family, char *err, size_t err_size);
+/* Both families in one transaction: starting nft costs more than what it does. */
+int skeleton_load_all(const char *nft_program, char *err, size_t err_size);
 
 /* Is the jump from custom-forward in place? And the seal of a VPN qube? 1, 0, -errno. */
 int skeleton_has_jump(struct nl_sock *nft, enum family_index family);

@@ -96,6 +96,11 @@ static void check(const struct filter *f, const uint8_t *frame, size_t len)
     uint8_t who[MAC_SIZE];
     enum frame_kind kind = frame_parse(frame, len, &a, who);
     bool many = f->n_addrs > FILTER_MAX_ADDRESSES, let_by = accepts(f, frame, len);
+    struct filter nd = *f;
+
+    /* the filter for neighbour discovery alone: the same, without ARP */
+    nd.len = filter_build_nd(f->addrs, f->n_addrs, nd.code);
+    assert_int_equal(accepts(&nd, frame, len), let_by && frame[12] == 0x86);
 
     if (kind == FRAME_OTHER)
         return; /* checksums and shapes are the program's work: anything goes */
