@@ -198,13 +198,16 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 {
     struct status_server *server = user;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct peer *idle;
 
     (void)s;
     (void)revents;
     if (peer < 0)
         return 0;
-    if (server->n_peers >= ROUTER_MAX_STATUS_PEERS)
-        peer_free(find_idle(server)); /* nobody can keep the others out by saying nothing */
+    /* nobody can keep the others out by saying nothing */
+    idle = server->n_peers >= ROUTER_MAX_STATUS_PEERS ? find_idle(server) : NULL;
+    if (idle != NULL)
+        peer_free(idle);
     (void)peer_new(server, peer);
     return 0;
 }
