@@ -201,7 +201,7 @@ int model_add_actual(struct model *m, const struct addr *addr, const struct obje
     struct slot *slot = model_find(m, addr);
     struct object *grown;
     size_t at;
-    int r;
+    int r = 0;
 
     /* no limit here: what the kernel has must be seen to be taken away, however many keys there are */
     if (slot == NULL)
