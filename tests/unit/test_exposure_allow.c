@@ -157,7 +157,7 @@ static void test_limits(void **state)
     _cleanup_(freep) char *ports = numbers("tcp/", 65, "");
     _cleanup_(freep) char *product =
         numbers("tcp/", 64, " from 10.0.0.0/8,11.0.0.0/8,12.0.0.0/8,::1,::2");
-    char nets[65 * 8 + 20] = "tcp from ", why[ALLOW_WHY_MAX], full[600];
+    char nets[65 * 9 + 20] = "tcp from ", why[ALLOW_WHY_MAX], full[600];
     struct allow a = {0};
 
     (void)state;
