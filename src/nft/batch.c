@@ -55,6 +55,7 @@ static int batch_reserve(struct nft_batch *b, size_t more)
     bytes = realloc(b->bytes, room);
     if (bytes == NULL)
         return -ENOMEM;
+    memset(bytes + b->room, 0, room - b->room); /* not every padding is written */
     b->bytes = bytes;
     b->room = room;
     return 0;
@@ -277,7 +278,7 @@ int nft_batch_new(uint32_t guard, struct nft_batch **ret)
         return -ENOMEM;
     b->guard = guard;
     b->room = 4096;
-    b->bytes = malloc(b->room);
+    b->bytes = calloc(1, b->room);
     b->element = nftnl_set_elem_alloc();
     if (b->bytes == NULL || b->element == NULL)
         return -ENOMEM;
