@@ -352,23 +352,64 @@ int rt_dump_proxies(struct nl_sock *s, rt_begin_fn begin, rt_proxy_fn fn, void *
     return table_dump(s, nlh, &d);
 }
 
-static int proxy_request(struct nl_sock *s, uint16_t type, uint16_t flags, uint32_t index,
-                         const struct addr *addr, uint8_t protocol)
+static int proxy_message(struct request *q, uint16_t type, uint16_t flags, uint32_t index,
+                         const struct addr *addr, uint8_t protocol, struct nlmsghdr **ret)
 {
     struct nlmsghdr *nlh;
-    struct request q;
     struct ndmsg *ndm;
 
     if (index == 0 || index > INT32_MAX || !family_is_ip(addr->family))
         return -EINVAL;
-    ndm = request_init(&q, type, flags, sizeof(*ndm), &nlh);
+    ndm = request_init(q, type, flags, sizeof(*ndm), &nlh);
     ndm->ndm_family = addr->family;
     ndm->ndm_ifindex = (int32_t)index;
     ndm->ndm_flags = NTF_PROXY;
     mnl_attr_put(nlh, NDA_DST, addr_size(addr->family), addr->bytes);
     if (protocol != 0)
         mnl_attr_put_u8(nlh, NDA_PROTOCOL, protocol);
-    return nl_request(s, nlh);
+    *ret = nlh;
+    return 0;
+}
+
+static int proxy_request(struct nl_sock *s, uint16_t type, uint16_t flags, uint32_t index,
+                         const struct addr *addr, uint8_t protocol)
+{
+    struct nlmsghdr *nlh;
+    struct request q;
+    int r = proxy_message(&q, type, flags, index, addr, protocol, &nlh);
+
+    return r < 0 ? r : nl_request(s, nlh);
+}
+
+#define PROXIES_MAX    1000
+#define PROXY_SIZE_MAX 80 /* of one request, aligned */
+
+int rt_proxy_add_many(struct nl_sock *s, const struct rt_proxy *proxies, size_t n)
+{
+    _cleanup_(freep) uint8_t *bytes = NULL;
+    struct nlmsghdr *nlh = NULL;
+    size_t len = 0, last = 0;
+    struct request q;
+
+    if (n == 0 || n > PROXIES_MAX)
+        return n == 0 ? 0 : -E2BIG;
+    bytes = calloc(n, PROXY_SIZE_MAX);
+    if (bytes == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        int r = proxy_message(&q, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, proxies[i].index,
+                              &proxies[i].addr, proxies[i].protocol, &nlh);
+
+        if (r < 0)
+            return r;
+        nlh->nlmsg_flags |= NLM_F_REQUEST;
+        memcpy(bytes + len, nlh, nlh->nlmsg_len);
+        last = len;
+        len += ((size_t)nlh->nlmsg_len + 3) / 4 * 4;
+    }
+    nlh = (struct nlmsghdr *)(void *)(bytes + last);
+    nlh->nlmsg_flags |= NLM_F_ACK; /* errors of the others are told without */
+    return nl_batch(s, bytes, len, NULL, NULL);
 }
 
 int rt_proxy_add(struct nl_sock *s, uint32_t index, const struct addr *addr, uint8_t protocol)

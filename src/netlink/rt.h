@@ -73,6 +73,8 @@ typedef int (*rt_proxy_fn)(const struct rt_proxy *proxy, void *user);
 int rt_proxy_parse(const struct nlmsghdr *nlh, struct rt_proxy *ret);
 int rt_dump_proxies(struct nl_sock *s, rt_begin_fn begin, rt_proxy_fn fn, void *user);
 int rt_proxy_add(struct nl_sock *s, uint32_t index, const struct addr *addr, uint8_t protocol);
+/* Several in one send, most a thousand: 0, or the first -errno (any of them may have been added). */
+int rt_proxy_add_many(struct nl_sock *s, const struct rt_proxy *proxies, size_t n);
 int rt_proxy_del(struct nl_sock *s, uint32_t index, const struct addr *addr);
 
 /*

@@ -12,6 +12,8 @@
 #include "router/flows.h"
 #include "router/sysctl.h"
 
+#define PROXY_CHUNK 256
+
 struct work {
     struct kernel *k;
     struct model *m;
@@ -59,10 +61,38 @@ static void change_proxy(struct work *w, struct op *op)
         planned->error = r;
 }
 
+static bool is_proxy_op(const struct op *op, enum op_kind kind)
+{
+    return op->kind == kind && op->object.kind == OBJECT_PROXY;
+}
+
+/* Many at once; false: not all could be added, so each has to be tried alone. */
+static bool add_proxies_at_once(struct work *w)
+{
+    struct rt_proxy chunk[PROXY_CHUNK];
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->p->n_ops; i++) {
+        const struct op *op = &w->p->ops[i];
+
+        if (!is_proxy_op(op, OP_ADD))
+            continue;
+        chunk[n++] = (struct rt_proxy){op->object.uplink_index, op->addr, KERNEL_PROTOCOL};
+        if (n < PROXY_CHUNK)
+            continue;
+        if (rt_proxy_add_many(w->k->route, chunk, n) < 0)
+            return false;
+        n = 0;
+    }
+    return rt_proxy_add_many(w->k->route, chunk, n) == 0;
+}
+
 static void change_proxies(struct work *w, enum op_kind kind)
 {
+    if (kind == OP_ADD && add_proxies_at_once(w))
+        return;
     for (size_t i = 0; i < w->p->n_ops; i++) {
-        if (w->p->ops[i].kind == kind && w->p->ops[i].object.kind == OBJECT_PROXY)
+        if (is_proxy_op(&w->p->ops[i], kind))
             change_proxy(w, &w->p->ops[i]);
     }
 }
