@@ -345,9 +345,9 @@ static void forget_flows(struct work *w)
         w->result.flows += (unsigned)n;
 }
 
-static int apply_rest(struct work *w)
+static int apply_rest(struct work *w, bool switches)
 {
-    int r = change_switches(w);
+    int r = switches ? change_switches(w) : 0;
 
     forget_flows(w);
     change_proxies(w, OP_ADD);
@@ -357,17 +357,27 @@ static int apply_rest(struct work *w)
 int apply_plan(struct kernel *k, struct model *m, struct plan *p, struct apply_result *ret_result)
 {
     struct work w = {.k = k, .m = m, .p = p};
+    bool switches;
     int r;
 
     change_proxies(&w, OP_REMOVE);
     r = remember_switches(&w, OP_SAVE_SYSCTL);
     if (r == 0)
         r = commit_switches(&w);
+    /*
+     * Without the old values and the guard in the kernel no switch is touched; but what has to be
+     * withdrawn is withdrawn all the same.
+     */
+    switches = r == 0;
+    if (r < 0 && r != -ERESTART && r != -ENOMEM) {
+        fail(&w, r);
+        r = 0;
+    }
     if (r == 0)
         r = commit_all(&w);
     w.result.elements_done = r == 0;
     if (r == 0)
-        r = apply_rest(&w);
+        r = apply_rest(&w, switches);
     if (r == -ENOMEM)
         return r;
     if (r == -ERESTART)
