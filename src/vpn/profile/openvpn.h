@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * OpenVPN's file: reader and writer. The client never sees the provider's file: it gets a text that
+ * we write from what was taken, with our own directives last, through its standard input.
+ * Every directive of OpenVPN 2.6 and 2.7 is in one table (openvpn_directives.c): taken, taken with checks,
+ * left out (why) or refused (why); an unknown one is refused. Quoting and inline blocks as in
+ * OpenVPN's options.c (parse_line, check_inline_file).
+ */
+#pragma once
+
+#include "vpn/profile/profile.h"
+
+int openvpn_read(const char *text, size_t len, const struct profile_files *files,
+                 struct findings *findings, struct profile *p);
+struct openvpn_file *openvpn_free(struct openvpn_file *f);
+
+/* What the supervisor adds: numeric endpoints, device, management socket. */
+struct openvpn_target {
+    struct addr addr;
+    uint16_t port;
+    uint8_t protocol;
+};
+struct openvpn_setup {
+    const struct openvpn_target *targets; /* in the order to try; "remote" of the file is not used */
+    size_t n_targets;
+    const char *device;     /* made already: dev NAME, dev-type tun */
+    const char *management; /* path of the unix socket the client listens on */
+    bool v27;               /* the client is OpenVPN 2.7 or newer */
+};
+/* The text for "openvpn --config stdin"; malloc()ed, may hold keys: wipe it. 0, -E2BIG, -ENOMEM. */
+int openvpn_write(const struct profile *p, const struct openvpn_setup *setup, char **ret,
+                  size_t *ret_len);
