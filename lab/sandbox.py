@@ -52,6 +52,15 @@ def _become_user_root():
             file.write(text)
 
 
+def _name_servers():
+    """The sandbox's resolv.conf is that of every qube: the platform's virtual name servers."""
+    path = f"{WORK}/resolv.conf"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("nameserver 10.139.1.1\nnameserver 10.139.1.2\noptions timeout:1\n")
+    if os.path.exists("/etc/resolv.conf"):
+        mount(path, os.path.realpath("/etc/resolv.conf"), None, 4096)  # MS_BIND
+
+
 def _first_process(command, alive):
     """Runs as process 1: mounts, starts the command, collects orphans until the command ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
@@ -62,6 +71,7 @@ def _first_process(command, alive):
     mount("sandbox", "/run", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
     for path in ("/run/netns", "/run/lock", "/run/qubes", "/run/qubes-service", WORK):
         os.mkdir(path)
+    _name_servers()
     os.environ[MARK] = "1"
     child = os.fork()
     if child == 0:

@@ -78,4 +78,50 @@ CHAIN = replace(
     qubes=(replace(_QUBES[0], netvm="sys-firewall"), replace(_QUBES[1], netvm="sys-firewall"), _QUBES[2]),
 )
 
-ALL = {topology.name: topology for topology in (BASIC, TWO_UPLINKS, TWO_UPLINKS_ONE_LAN, CHAIN)}
+# The VPN qube: a link of a chain, with IPv6 on all the way so that IPv6 really gets out where nothing stops it. "server"
+# and "server2" are the provider's, "inside" is what lies behind the tunnel, "internet" what lies beside it: both hold
+# the target's addresses 198.51.100.1 and 2001:db8:51::1, so an answer tells which way a packet took. "wild" waits for
+# uplinks that appear later, "sys-other" for another net qube.
+TARGET, TARGET6 = "198.51.100.1", "2001:db8:51::1"
+
+
+def _wan(number):
+    return (f"203.0.113.{number}/24", f"2001:db8:1::{number}/64")
+
+
+_DEFAULT_WAN = (Route("default", via="203.0.113.1"), Route("::/0", via="2001:db8:1::1"))
+
+
+def _vpn_server(name, number, inner):
+    return Host(name, (Link("eth0", "wan", _wan(number)),
+                       Link("eth1", "inner", (f"198.51.100.{inner}/24", f"2001:db8:51::{inner}/64"))),
+                _DEFAULT_WAN + (Route("10.64.0.53/32", via=TARGET), Route("fd00:64::53/128", via=TARGET6)), forward=True)
+
+
+VPN = Topology(
+    "vpn",
+    segments=(Segment("wan"), Segment("inner"), Segment("wild")),
+    hosts=(
+        Host("internet", (Link("eth0", "wan", _wan(1) + (f"{TARGET}/32", f"{TARGET6}/128")),), forward=True),
+        _vpn_server("server", 10, 2),
+        _vpn_server("server2", 20, 3),
+        Host("inside", (Link("eth0", "inner", (f"{TARGET}/24", f"{TARGET6}/64", "10.64.0.53/32", "fd00:64::53/128")),),
+             (Route("default", via="198.51.100.2"), Route("::/0", via="2001:db8:51::2"),
+              Route("10.9.0.0/24", via="198.51.100.3"), Route("fd00:9::/64", via="2001:db8:51::3"),
+              Route("10.67.0.0/24", via="198.51.100.3"), Route("fd00:67::/64", via="2001:db8:51::3"))),
+        Host("wild", (Link("eth0", "wild", ("172.31.7.1/24", "2001:db8:77::1/64", f"{TARGET}/32", f"{TARGET6}/128")),)),
+    ),
+    netqubes=(
+        NetQube("sys-net", uplinks=(Link("ens6", "wan", _wan(2)),), routes=_DEFAULT_WAN),
+        NetQube("sys-other", ip="10.137.0.6", ip6="fd09:24ef:4179::a89:6",
+                uplinks=(Link("ens6", "wan", _wan(3)),), routes=_DEFAULT_WAN),
+        NetQube("vpn", netvm="sys-net", domid=31, ip="10.137.0.20", ip6="fd09:24ef:4179::a89:14",
+                dns=("10.139.1.1", "10.139.1.2")),
+    ),
+    qubes=(
+        Qube("work", "vpn", 41, "10.137.0.21", "fd09:24ef:4179::a89:15", mac="00:16:3e:5e:6c:15"),
+        Qube("play", "vpn", 42, "10.137.0.22", "fd09:24ef:4179::a89:16", mac="00:16:3e:5e:6c:16"),
+    ),
+)
+
+ALL = {topology.name: topology for topology in (BASIC, TWO_UPLINKS, TWO_UPLINKS_ONE_LAN, CHAIN, VPN)}
