@@ -19,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GRACEFUL = os.environ.get("SLUICE_GRACEFUL") == "1"
 SLOW = float(os.environ.get("SLUICE_SLOW", "1"))
 _KEPT = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "GCOV_PREFIX", "LD_LIBRARY_PATH")
-_REPORT = re.compile(r"ERROR: \w+Sanitizer.*|runtime error: .*|Invalid (read|write) of size.*|definitely lost: [1-9].*")
+REPORT = re.compile(r"ERROR: \w+Sanitizer.*|runtime error: .*|Invalid (read|write) of size.*|definitely lost: [1-9].*")
 
 
 def program(path):
@@ -169,6 +169,6 @@ class Router:
                 self.process.kill()
                 self.process.wait()
         self._ready.close()
-        found = _REPORT.search(self.log)
+        found = REPORT.search(self.log)
         if found:
             raise AssertionError(f"qubes-routing-manager: {found[0]}\n{self.log}")

@@ -104,9 +104,10 @@ def wireguard_key(owner):
 # -- servers -----------------------------------------------------------------------------------------------------------
 
 class OpenvpnServer:
-    """openvpn in server mode. proto: udp, udp6, tcp, tcp6. pushes: what is sent besides the addresses; a change holds from the next connection on.
-    address None pushes no address (hostile servers push their own by pushes). Everything addressed to the tunnel goes
-    to the one client, and whatever the client sends is let in, so nothing is hidden from those who look."""
+    """openvpn in server mode. proto: udp, udp6, tcp, tcp6. pushes: what is sent besides the addresses; a change holds
+    from the next connection on. address None pushes no address (hostile servers push their own by pushes). Everything
+    addressed to the tunnel goes to the one client, and whatever the client sends is let in, so nothing is hidden from
+    those who look."""
 
     PUSHES = (f"dhcp-option DNS {VPN_DNS}", "redirect-gateway def1 ipv6", "ping 1", "ping-restart 6")
 
@@ -137,13 +138,13 @@ class OpenvpnServer:
 
     def command(self):
         site, keys = self.site, pki()
+        proto = {"tcp": "tcp-server", "tcp6": "tcp6-server"}.get(self.proto, self.proto)
         words = ["openvpn", "--dev", self.device, "--dev-type", "tun", "--mode", "server", "--tls-server",
-                 "--topology", "subnet", "--proto", {"tcp": "tcp-server", "tcp6": "tcp6-server"}.get(self.proto, self.proto),
-                 "--port", str(self.port), "--ifconfig", f"{site.net}.1", "255.255.255.0",
+                 "--topology", "subnet", "--proto", proto, "--port", str(self.port), "--ifconfig", f"{site.net}.1", "255.255.255.0",
                  "--ifconfig-ipv6", f"{site.net6}:1/64", f"{site.net6}:2", "--push", "topology subnet",
                  "--push", f"route-gateway {site.net}.1",
-                 "--ca", f"{keys}/ca.crt", "--cert", f"{keys}/server.crt", "--key", f"{keys}/server.key", "--dh", "none",
-                 "--tls-crypt", f"{keys}/ta.key", "--client-config-dir", f"{self.folder}/ccd", "--duplicate-cn",
+                 "--ca", f"{keys}/ca.crt", "--cert", f"{keys}/server.crt", "--key", f"{keys}/server.key",
+                 "--dh", "none", "--tls-crypt", f"{keys}/ta.key", "--client-config-dir", f"{self.folder}/ccd", "--duplicate-cn",
                  "--ping", "1", "--ping-restart", "16", "--disable-dco", "--verb", "3", "--suppress-timestamps",
                  "--management", f"{self.folder}/mgmt", "unix", "--log-append", f"{self.folder}/log",
                  "--data-ciphers", "AES-256-GCM", "--max-clients", "4"]
@@ -211,9 +212,10 @@ class WireguardServer:
 
     def start(self, peer="client"):
         private, _ = wireguard_key(self.node.name)
+        loud = {"PATH": os.environ["PATH"], "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
         self.process = self.node.popen(["wireguard-go", "-f", self.device], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                       env={"PATH": os.environ["PATH"], "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"})
+                                       env=loud)
         control = f"/var/run/wireguard/{self.device}.sock"
         wait_until(lambda: os.path.exists(control), 5 * SLOW, "wireguard-go")
         path = f"{self.node.lab.work}/{self.device}.conf"
