@@ -67,5 +67,6 @@ struct machine {
 unsigned machine_step(struct machine *m, enum machine_event event);
 const char *machine_state_name(enum machine_state state);
 const char *machine_event_name(enum machine_event event);
+const char *machine_action_name(unsigned bit); /* one bit of enum machine_action */
 /* May qubes be let into the tunnel in this state? True for UP and STALLED only. */
 bool machine_is_open(enum machine_state state);
