@@ -14,6 +14,7 @@
 struct rt_monitor {
     struct mnl_socket *mnl;
     struct nl_buffer buffer;
+    bool policy; /* routes of every table count */
 };
 
 static int route_ignore(const struct rt_route *route, void *user)
@@ -23,7 +24,7 @@ static int route_ignore(const struct rt_route *route, void *user)
     return 0;
 }
 
-static unsigned message_change(const struct nlmsghdr *nlh)
+static unsigned message_change(const struct nlmsghdr *nlh, bool policy)
 {
     switch (nlh->nlmsg_type) {
     case RTM_NEWLINK:
@@ -34,11 +35,16 @@ static unsigned message_change(const struct nlmsghdr *nlh)
         return RT_CHANGE_ADDR;
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
+        if (policy)
+            return RT_CHANGE_ROUTE;
         /* what cannot be read is looked at */
         return rt_route_parse(nlh, route_ignore, NULL) == 1 ? 0 : RT_CHANGE_ROUTE;
     case RTM_NEWNETCONF:
     case RTM_DELNETCONF:
         return RT_CHANGE_CONF;
+    case RTM_NEWRULE:
+    case RTM_DELRULE:
+        return RT_CHANGE_RULE;
     case NLMSG_OVERRUN:
         return RT_CHANGE_ALL;
     default: /* an open set of numbers, not an enum */
@@ -66,7 +72,7 @@ int rt_monitor_read(struct rt_monitor *m)
         if (r < 0)
             return r;
         while ((nlh = nl_messages_next(&messages)) != NULL)
-            change |= message_change(nlh);
+            change |= message_change(nlh, m->policy);
     }
     return (int)change;
 }
@@ -92,6 +98,23 @@ static void rt_monitor_freep(struct rt_monitor **m)
     *m = rt_monitor_free(*m);
 }
 
+static int monitor_join(struct rt_monitor *m, const int *groups, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (setsockopt(rt_monitor_fd(m), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
+                       sizeof(groups[i])) < 0)
+            return -errno;
+    return 0;
+}
+
+int rt_monitor_add_policy(struct rt_monitor *m)
+{
+    static const int groups[] = {RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE};
+
+    m->policy = true;
+    return monitor_join(m, groups, ARRAY_SIZE(groups));
+}
+
 int rt_monitor_open(struct rt_monitor **ret)
 {
     static const int groups[] = {
@@ -108,10 +131,9 @@ int rt_monitor_open(struct rt_monitor **ret)
     r = nl_socket_open(NETLINK_ROUTE, &m->mnl);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
-        if (setsockopt(rt_monitor_fd(m), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
-                       sizeof(groups[i])) < 0)
-            return -errno;
+    r = monitor_join(m, groups, ARRAY_SIZE(groups));
+    if (r < 0)
+        return r;
     nl_socket_grow(rt_monitor_fd(m), SO_RCVBUFFORCE, SO_RCVBUF, MONITOR_SOCKET_RECV);
     *ret = TAKE_PTR(m);
     return 0;

@@ -409,6 +409,30 @@ int nl_open(int bus, struct nl_sock **ret)
     return 0;
 }
 
+int nl_open_fd(int fd, struct nl_sock **ret)
+{
+    _cleanup_(closep) int own = fd;
+    _cleanup_(nl_freep) struct nl_sock *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (s == NULL)
+        return -ENOMEM;
+    r = nl_buffer_alloc(&s->buffer);
+    if (r < 0)
+        return r;
+    s->mnl = mnl_socket_fdopen(own);
+    if (s->mnl == NULL)
+        return -errno;
+    (void)TAKE_FD(own);
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+int nl_fd(const struct nl_sock *s)
+{
+    return mnl_socket_get_fd(s->mnl);
+}
+
 uint32_t nl_port(const struct nl_sock *s)
 {
     return mnl_socket_get_portid(s->mnl);

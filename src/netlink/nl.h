@@ -18,6 +18,12 @@ struct nl_sock;
 
 /* bus: NETLINK_ROUTE or NETLINK_NETFILTER. The caller owns *ret. 0 or -errno. */
 int nl_open(int bus, struct nl_sock **ret);
+/*
+ * The same around a socket that an earlier life of the program opened and somebody kept. What the
+ * kernel counts as its owner's stays so. fd is owned from then on, also when this fails.
+ */
+int nl_open_fd(int fd, struct nl_sock **ret);
+int nl_fd(const struct nl_sock *s); /* borrowed */
 struct nl_sock *nl_free(struct nl_sock *s); /* NULL is fine; returns NULL */
 void nl_freep(struct nl_sock **s);
 uint32_t nl_port(const struct nl_sock *s);

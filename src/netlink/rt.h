@@ -86,10 +86,13 @@ enum rt_change { /* bits */
     RT_CHANGE_ADDR = 2,
     RT_CHANGE_ROUTE = 4,
     RT_CHANGE_CONF = 8, /* forwarding, proxy_arp/proxy_ndp, rp_filter of some interface */
-    RT_CHANGE_ALL = 15, /* overrun: anything may have changed */
+    RT_CHANGE_RULE = 16, /* of policy routing */
+    RT_CHANGE_ALL = 31,  /* overrun: anything may have changed */
 };
 struct rt_monitor;
 int rt_monitor_open(struct rt_monitor **ret);
+/* From then on also rules, and routes of every table instead of table main alone. */
+int rt_monitor_add_policy(struct rt_monitor *m);
 struct rt_monitor *rt_monitor_free(struct rt_monitor *m);
 int rt_monitor_fd(const struct rt_monitor *m);
 /* Reads all that is queued, at most 256 messages. RT_CHANGE_* bits, 0: nothing, or -errno.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h> /* libnftnl/expr.h needs FILE */
 
+#include <libnftnl/chain.h>
 #include <libnftnl/common.h>
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
@@ -202,6 +203,60 @@ int nft_batch_add_jump(struct nft_batch *b, uint8_t family, const char *table, c
     b->open = 0;
     batch_account(b, begin);
     return 0;
+}
+
+static void chain_freep(struct nftnl_chain **chain)
+{
+    if (*chain != NULL)
+        nftnl_chain_free(*chain);
+}
+
+static int batch_put_chain(struct nft_batch *b, uint16_t message, uint16_t flags, uint8_t family,
+                           struct nftnl_chain *chain)
+{
+    size_t begin = b->len;
+    struct nlmsghdr *nlh;
+    int r = batch_reserve(b, BATCH_RULE_MAX + BATCH_END_MAX);
+
+    if (r < 0)
+        return r;
+    nlh = nftnl_nlmsg_build_hdr((char *)b->bytes + begin, message, family, flags, 0);
+    nftnl_chain_nlmsg_build_payload(nlh, chain);
+    b->open = 0;
+    batch_account(b, begin);
+    return 0;
+}
+
+int nft_batch_add_device_chain(struct nft_batch *b, const struct nft_device_chain *chain)
+{
+    _cleanup_(chain_freep) struct nftnl_chain *c = nftnl_chain_alloc();
+
+    if (c == NULL)
+        return -ENOMEM;
+    if (chain->device[0] == '\0')
+        return -EINVAL;
+    if (nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, chain->table) < 0 ||
+        nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, chain->name) < 0 ||
+        nftnl_chain_set_str(c, NFTNL_CHAIN_DEV, chain->device) < 0 ||
+        nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter") < 0)
+        return -ENOMEM;
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_NETDEV);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, chain->hook);
+    nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, chain->priority);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, chain->drops ? NF_DROP : NF_ACCEPT);
+    return batch_put_chain(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE, NFPROTO_NETDEV, c);
+}
+
+int nft_batch_del_chain(struct nft_batch *b, uint8_t family, const char *table, const char *chain)
+{
+    _cleanup_(chain_freep) struct nftnl_chain *c = nftnl_chain_alloc();
+
+    if (c == NULL)
+        return -ENOMEM;
+    if (nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, table) < 0 ||
+        nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, chain) < 0)
+        return -ENOMEM;
+    return batch_put_chain(b, NFT_MSG_DELCHAIN, 0, family, c);
 }
 
 size_t nft_batch_count(const struct nft_batch *b)

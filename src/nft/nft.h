@@ -27,6 +27,7 @@ struct nft_set {
  * Plain (not concatenated) interval sets are not served: the kernel has them in another form.
  */
 #define NFT_KEY_MAX 64
+#define NFT_CHAIN_NAME_SIZE 32 /* for the chains that this library makes on devices */
 struct nft_key {
     uint8_t len;  /* begin with an all-zero key */
     bool has_end; /* some part is a range */
@@ -40,6 +41,8 @@ int nft_key_add_range(struct nft_key *k, const void *lo, const void *hi, size_t 
 
 /* The ruleset's generation, never 0. */
 int nft_generation(struct nl_sock *s, uint32_t *ret);
+
+typedef void (*nft_begin_fn)(void *user); /* forget what a dump gave so far */
 
 /*
  * A batch is one kernel transaction. guard: the generation the caller's knowledge is of; when the
@@ -67,6 +70,42 @@ int nft_batch_add_jump(struct nft_batch *b, uint8_t family, const char *table, c
 int nft_batch_commit(struct nft_batch *b, struct nl_sock *s, uint32_t *ret_generation);
 
 /*
+ * A base chain on one device (family netdev), and taking a chain away with its rules. The hook goes
+ * with the device: a renamed one loses it.
+ */
+struct nft_device_chain {
+    char table[NFT_CHAIN_NAME_SIZE], name[NFT_CHAIN_NAME_SIZE];
+    char device[16]; /* "": the hook is on no device any more */
+    uint32_t hook;   /* NF_NETDEV_EGRESS, ... */
+    int32_t priority;
+    bool drops; /* policy drop */
+};
+int nft_batch_add_device_chain(struct nft_batch *b, const struct nft_device_chain *chain);
+int nft_batch_del_chain(struct nft_batch *b, uint8_t family, const char *table, const char *chain);
+typedef int (*nft_device_chain_fn)(const struct nft_device_chain *chain, void *user);
+/* Those of one table, chains of several devices left out. */
+int nft_dump_device_chains(struct nl_sock *s, const char *table, nft_begin_fn begin,
+                           nft_device_chain_fn fn, void *user);
+
+/*
+ * Tables that others cannot touch (UAPI: NFT_TABLE_F_OWNER since kernel 5.12, _PERSIST since 6.9).
+ * Owned: only the socket that said so may change it, `nft flush ruleset` passes it by. Persistent:
+ * it outlives its owner, and whoever says NFT_TABLE_OWNED then is the next one; until then everybody
+ * may change it. Ownership is the socket's, whichever process holds it.
+ */
+enum nft_table_holding { NFT_TABLE_PLAIN = 0, NFT_TABLE_OWNED = 2, NFT_TABLE_PERSISTENT = 4 };
+struct nft_table {
+    uint32_t flags; /* bits as above */
+    uint32_t owner; /* netlink port, 0: nobody */
+};
+/* 1, 0 when there is none, or -errno. */
+int nft_table_read(struct nl_sock *s, uint8_t family, const char *table, struct nft_table *ret);
+/* Creates the table or changes its flags. -EOPNOTSUPP: this kernel does not know them;
+ * -EPERM: somebody else owns it. */
+int nft_table_write(struct nl_sock *s, uint8_t family, const char *table, unsigned flags);
+int nft_table_remove(struct nl_sock *s, uint8_t family, const char *table);
+
+/*
  * Elements of a set or map; data of a mapping in data/data_len (0 for a set). They are those of
  * one moment: begin is called, and the dump begins again, when a transaction came between.
  * -ENOENT: no set; -EINTR: no quiet moment found.
@@ -76,7 +115,6 @@ struct nft_element {
     uint8_t data[NFT_KEY_MAX];
     uint8_t data_len;
 };
-typedef void (*nft_begin_fn)(void *user);
 typedef int (*nft_element_fn)(const struct nft_element *e, void *user);
 int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn begin,
                       nft_element_fn fn, void *user);
