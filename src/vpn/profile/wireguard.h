@@ -8,7 +8,7 @@
 #include "vpn/profile/profile.h"
 
 #define WIREGUARD_PEERS_MAX   16
-#define WIREGUARD_ALLOWED_MAX 32
+#define WIREGUARD_ALLOWED_MAX 128 /* "everything but private ranges" takes about 60 */
 #define WIREGUARD_DNS_MAX     16
 #define WIREGUARD_KEY_SIZE    32
 
