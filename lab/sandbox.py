@@ -12,6 +12,7 @@ import ctypes
 import os
 import select
 import signal
+import stat
 import sys
 
 MARK = "SLUICE_SANDBOX"
@@ -61,6 +62,18 @@ def _name_servers():
         mount(path, os.path.realpath("/etc/resolv.conf"), None, 4096)  # MS_BIND
 
 
+def _tun_device():
+    """/dev/net/tun as udev leaves it: for every user. Some machines keep it for root."""
+    if not os.path.exists("/dev/net/tun") or os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
+        return
+    try:
+        mount("sandbox", "/dev/net", "tmpfs", _MS_NOSUID, "mode=755")
+        os.mknod("/dev/net/tun", stat.S_IFCHR | 0o666, os.makedev(10, 200))
+        os.chmod("/dev/net/tun", 0o666)
+    except OSError as error:  # in a user namespace; clients that are not root will say what they miss
+        print(f"sandbox: /dev/net/tun: {error.strerror}", file=sys.stderr)
+
+
 def _first_process(command, alive):
     """Runs as process 1: mounts, starts the command, collects orphans until the command ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
@@ -72,6 +85,7 @@ def _first_process(command, alive):
     for path in ("/run/netns", "/run/lock", "/run/qubes", "/run/qubes-service", WORK):
         os.mkdir(path)
     _name_servers()
+    _tun_device()
     os.environ[MARK] = "1"
     child = os.fork()
     if child == 0:

@@ -14,11 +14,12 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 
 from lab.node import wait_until
 from lab.router import GRACEFUL, REPORT, SLOW, ReadySocket, available, environment, program
-from lab.vpn_provider import Provider
+from lab.vpn_provider import VPN_DNS, Provider
 
 SEAL = "src/vpn/seal/qubes-vpn-forwarding"
 SUPERVISOR = "src/vpn/daemon/qubes-vpnd"
@@ -28,7 +29,7 @@ TUNNEL = "qubes-vpn"
 LAYERS = "RNG"
 
 __all__ = ["SEAL", "SUPERVISOR", "COMMAND", "CLIENT_USER", "TUNNEL", "LAYERS", "Seal", "Supervisor", "Command",
-           "available"]
+           "Wish", "HandClient", "available"]
 
 
 class Program:
@@ -244,3 +245,112 @@ class Command:
 
     def json(self, *words):
         return json.loads(self.run("--json", *words).stdout)
+
+
+class Wish:
+    """A connection to the seal's socket, as the supervisor has one: set() asks, the answer is "ok" or "error=WHAT"."""
+
+    def __init__(self, seal):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(5 * SLOW)
+        self._socket.connect(seal.socket)
+
+    def ask(self, text):
+        self._socket.sendall(text.encode())
+        return self._socket.recv(65536).decode(errors="replace").strip()
+
+    def set(self, carriers=(), resolvers=(), tunnel=None, addresses=(), mtu=1500, dns=(), more=()):
+        """carriers: (protocol, address, port, "uid" or "mark"). The wish replaces the one before."""
+        lines = ["set"] + [f"carrier={' '.join(map(str, carrier))}" for carrier in carriers]
+        lines += [f"resolver={address}" for address in resolvers]
+        if tunnel:
+            lines += [f"tunnel={tunnel}"] + [f"address={address}" for address in addresses] + [f"mtu={mtu}"]
+            lines += [f"dns={address}" for address in dns]
+        return self.ask("\n".join(lines + list(more)) + "\n")
+
+    def close(self):
+        self._socket.close()
+
+
+class HandClient:
+    """An OpenVPN client driven by hand, for tests of the seal alone: what the supervisor does when all goes well, and no
+    more. With seal None nothing protects it: user root, and openvpn itself puts the routes into the main table, as
+    people run it who have no kill switch."""
+
+    def __init__(self, node, provider, seal=None):
+        self.node, self.provider, self.seal = node, provider, seal
+        self.wish = Wish(seal) if seal else None
+        self.process, self._number = None, 0
+        node._closers.append(self)  # pylint: disable=protected-access
+
+    def _make_device(self):
+        if not os.path.exists("/dev/net/tun"):
+            raise RuntimeError("no /dev/net/tun")
+        self.node.run(["ip", "link", "del", TUNNEL], check=False)
+        self.node.batch(f"tuntap add dev {TUNNEL} mode tun user {CLIENT_USER}\n")
+        self.node.sysctl(f"net/ipv6/conf/{TUNNEL}/addr_gen_mode", 1)
+
+    def connect(self, server, wait=True, timeout=15.0):
+        """Connects to an OpenvpnServer; with wait until its tunnel is configured and admitted."""
+        self.disconnect()
+        site = server.site
+        self._number += 1
+        proto = server.proto.rstrip("6")
+        name = f"hand{self._number}"
+        extra = [f"dev {TUNNEL}", "dev-type tun"]
+        path = self.provider.openvpn_profile(name, remotes=[f"{site.ip} {server.port} {proto}"], extra=extra)
+        self._log = f"{self.node.folder}/{name}.log"
+        command = ["openvpn", "--config", path, "--disable-dco"]
+        if self.seal:
+            self._carriers = [(proto, site.ip, server.port, "uid")]
+            self._must(self.wish.set(self._carriers))
+            self._make_device()
+            command = ["setpriv", "--reuid", CLIENT_USER, "--regid", CLIENT_USER, "--clear-groups", *command,
+                       "--ifconfig-noexec", "--route-noexec"]
+        with open(self._log, "w", encoding="utf-8") as log:
+            self.process = self.node.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            self.wait_up(server, timeout)
+        return self
+
+    def wait_up(self, server, timeout=15.0):
+        wait_until(self._completed, timeout * SLOW, "the client connected")
+        if self.seal:
+            addresses = [address for address in (server.address, server.address6) if address]
+            self.node.batch("".join(f"addr replace {address}/{128 if ':' in address else 32} dev {TUNNEL}" +
+                                    (" nodad\n" if ":" in address else "\n") for address in addresses) +
+                            f"link set {TUNNEL} up\n")
+            self._must(self.wish.set(self._carriers, tunnel=TUNNEL, addresses=addresses, dns=[VPN_DNS]))
+
+    def _completed(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the client ended:\n{self.log}")
+        return "Initialization Sequence Completed" in self.log
+
+    @staticmethod
+    def _must(answer):
+        if answer.split("\n")[0] != "ok":
+            raise RuntimeError(f"the seal refused: {answer}")
+
+    @property
+    def log(self):
+        with open(self._log, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def disconnect(self):
+        """The client ends, the seal forgets its carrier and tunnel."""
+        if self.wish and self.process:
+            self._must(self.wish.set())
+        self.kill()
+        if self.seal and self.process:
+            self.node.run(["ip", "link", "del", TUNNEL], check=False)
+
+    def close(self):
+        self.kill()
+        if self.wish:
+            self.wish.close()

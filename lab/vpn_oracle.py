@@ -247,7 +247,9 @@ class Oracle:
         packet = frames.parse(data)
         if found:
             name, actor = found[0][:7].decode(), found[3].decode()
-            kind = "local" if actor in "PD" else "content"
+            # What somebody on the uplink gets back of his own packet holds no bytes of a qube, unless by its source.
+            outside = actor == "L" and not (packet.src and self._inner(packet.src))
+            kind = "local" if actor in "PD" or outside else "content"
             self._leak(stamp, "uplink", kind, ("I1",) if kind == "local" else ("I1", "I2", "I3"), name, str(packet))
             return
         lawful = self._lawful(packet)
@@ -318,7 +320,7 @@ class Oracle:
         name, actor = (found[0][:7].decode(), found[3].decode()) if found else ("", "")
         if actor in tuple("PD"):
             self._leak(stamp, "tunnel", "local", ("I4",), name, str(packet))
-        elif packet.proto == frames.ICMP6 and packet.body[:1] in (b"\x85", b"\x87", b"\x88", b"\x8f"):
+        elif not name and packet.proto == frames.ICMP6 and packet.body[:1] in (b"\x85", b"\x87", b"\x88", b"\x8f"):
             self._leak(stamp, "tunnel", "noise", ("I4",), name, str(packet))
         elif packet.src not in self.tunnel_addresses:
             self._leak(stamp, "tunnel", "content", ("I4",), name, str(packet))
