@@ -25,7 +25,7 @@ static const char *why_not(const struct addr *a, const struct surroundings *arou
 
     for (size_t i = 0; i < around->n_taken && why == NULL; i++)
         if (addr_equal(&around->taken[i], a))
-            why = "is in use outside the tunnel: by a qube, an uplink, the VPN server or a resolver";
+            why = "is in use outside the tunnel: by a qube, an uplink, the VPN server, a resolver";
     for (size_t i = 0; i < around->n_uplinks && why == NULL; i++)
         if (around->uplinks[i].len > 0 && prefix_contains(&around->uplinks[i], a))
             why = "is in the network of an uplink";
@@ -73,7 +73,9 @@ static void judge_mtu(uint32_t mtu, struct findings *findings, struct tunnel_fac
 {
     if (mtu == 0)
         mtu = WISH_MTU_MAX;
-    t->mtu = (uint16_t)(mtu < WISH_MTU_MIN ? WISH_MTU_MIN : mtu > WISH_MTU_MAX ? WISH_MTU_MAX : mtu);
+    t->mtu = (uint16_t)(mtu < WISH_MTU_MIN   ? WISH_MTU_MIN
+                        : mtu > WISH_MTU_MAX ? WISH_MTU_MAX
+                                             : mtu);
     if (t->mtu != mtu)
         note(findings, STR_LITERAL("MTU"), "%u is out of bounds: %u is used", mtu, t->mtu);
     if (t->mtu < MTU_IPV6_MIN && t->addr6.addr.family != 0) {
@@ -134,8 +136,8 @@ static void judge_dns(const struct pushed *p, const struct surroundings *around,
         note(findings, word, "none that qubes can ask: their look-ups go nowhere");
 }
 
-int pushed_judge(const struct pushed *p, const struct surroundings *around, struct findings *findings,
-                 struct tunnel_facts *ret)
+int pushed_judge(const struct pushed *p, const struct surroundings *around,
+                 struct findings *findings, struct tunnel_facts *ret)
 {
     struct tunnel_facts t = {0};
 
@@ -150,8 +152,8 @@ int pushed_judge(const struct pushed *p, const struct surroundings *around, stru
     judge_peer(&p->peer4, around, findings, &t);
     judge_dns(p, around, findings, &t);
     if (p->n_routes > 0)
-        note(findings, STR_LITERAL("routes"), "%zu are not used: all of the qubes' traffic goes into "
-                                              "the tunnel", p->n_routes);
+        note(findings, STR_LITERAL("routes"),
+             "%zu are not used: all of the qubes' traffic goes into the tunnel", p->n_routes);
     if (p->n_unknown > 0)
         note(findings, STR_LITERAL("options"), "%zu have no use here", p->n_unknown);
     *ret = t;

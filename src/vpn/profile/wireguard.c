@@ -30,7 +30,8 @@ struct reader {
     bool has_interface;
 };
 
-#define KEY_SHOWN_MAX 24
+#define KEY_SHOWN_MAX 16
+#define VALUE_SHOWN   64 /* room for a value in a message */
 
 /*
  * A line that was broken within a key of WireGuard's begins with a secret. What is quoted as a word
@@ -47,6 +48,21 @@ static struct str quotable(struct str key)
             return STR_LITERAL("line");
     }
     return key;
+}
+
+/* The same for values: lines that ran together hold keys, which end in '=' and are 44 long. */
+static const char *shown(struct str value, char buf[static VALUE_SHOWN])
+{
+    size_t run = 0;
+
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.p[i];
+
+        run = c == '.' || c == '-' || c == ':' || c == ' ' ? 0 : run + 1;
+        if (c == '=' || run >= 32)
+            return "(not shown)";
+    }
+    return str_escape(value, buf, VALUE_SHOWN);
 }
 
 #define refuse(r, word, ...)                                                                       \
@@ -168,7 +184,7 @@ static bool parse_net(struct str text, struct prefix *ret)
 
 static void read_address(struct reader *r, struct str key, struct str value)
 {
-    char shown[ADDR_STR_MAX];
+    char text[ADDR_STR_MAX];
     struct str piece;
     struct prefix p;
 
@@ -178,14 +194,14 @@ static void read_address(struct reader *r, struct str key, struct str value)
             continue;
         }
         if (addr_why_unusable(&p.addr) != NULL) {
-            refuse(r, key, "%s %s", addr_format(&p.addr, shown), addr_why_unusable(&p.addr));
+            refuse(r, key, "%s %s", addr_format(&p.addr, text), addr_why_unusable(&p.addr));
             continue;
         }
         for (size_t i = 0; i < r->f->n_addresses; i++) {
             if (r->f->addresses[i].addr.family != p.addr.family)
                 continue;
             leave_out(r, key, "%s: one address of a family is used, the first",
-                      addr_format(&p.addr, shown));
+                      addr_format(&p.addr, text));
             break;
         }
         if (r->f->n_addresses >= ARRAY_SIZE(r->f->addresses))
@@ -200,12 +216,12 @@ static void read_dns(struct reader *r, struct str key, struct str value)
 {
     struct str piece;
     struct addr a;
-    char shown[80];
+    char text[VALUE_SHOWN];
 
     while (next_piece(&value, &piece)) {
         if (addr_parse(piece, &a) < 0) {
             leave_out(r, key, "%s: a search domain is the affair of the qube that asks",
-                      str_escape(piece, shown, sizeof(shown)));
+                      shown(piece, text));
         } else if (r->f->n_dns >= WIREGUARD_DNS_MAX) {
             leave_out(r, key, "more than %d name servers: the first ones are used",
                       WIREGUARD_DNS_MAX);
@@ -322,22 +338,22 @@ static void read_endpoint(struct reader *r, struct str key, struct str value)
     struct endpoint *e = &r->p->endpoints[r->p->n_endpoints];
     struct str host, port;
     struct addr a = {0};
-    char shown[64];
+    char text[VALUE_SHOWN];
     uint32_t number;
 
     if (!split_endpoint(value, &host, &port) || str_to_u32(port, UINT16_MAX, &number) < 0 ||
         number == 0) {
         refuse(r, key, "is not HOST:PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT: %s",
-               str_escape(value, shown, sizeof(shown)));
+               shown(value, text));
         return;
     }
     if (addr_parse(host, &a) == 0 && addr_why_unusable(&a) != NULL) {
-        refuse(r, key, "%s %s", str_escape(host, shown, sizeof(shown)), addr_why_unusable(&a));
+        refuse(r, key, "%s %s", shown(host, text), addr_why_unusable(&a));
         return;
     }
     if (a.family == 0 && !is_host_name(host)) {
         refuse(r, key, "is neither a host name nor an address: %s",
-               str_escape(host, shown, sizeof(shown)));
+               shown(host, text));
         return;
     }
     /* one for each peer, and there are fewer peers than room */
@@ -533,7 +549,7 @@ static void read_line(struct reader *r, struct str line)
 static void note_reach(struct reader *r)
 {
     static const int families[] = {AF_INET, AF_INET6};
-    char shown[ADDR_STR_MAX];
+    char text[ADDR_STR_MAX];
 
     for (size_t k = 0; k < ARRAY_SIZE(families); k++) {
         bool carried = false, all = false;
@@ -553,7 +569,7 @@ static void note_reach(struct reader *r)
     for (size_t i = 0; i < r->f->n_dns; i++)
         if (!is_allowed(r->f, &r->f->dns[i]))
             note(r, STR_LITERAL("DNS"), "%s is in no AllowedIPs: it will not answer",
-                 addr_format(&r->f->dns[i], shown));
+                 addr_format(&r->f->dns[i], text));
 }
 
 static bool allows_same(const struct wireguard_peer *a, const struct wireguard_peer *b)
