@@ -372,3 +372,16 @@ int ct_forget(struct nl_sock *s, const struct addr *addrs, size_t n, const struc
     deleted6 = forget_family(s, AF_INET6, addrs, n, ops, user);
     return deleted < 0 ? deleted : deleted6 < 0 ? deleted6 : deleted + deleted6;
 }
+
+/* One message: the kernel walks its table by itself (ctnetlink_flush_conntrack()). */
+int ct_forget_marked(struct nl_sock *s, uint32_t mark, uint32_t mask)
+{
+    struct request q;
+    struct nlmsghdr *nlh = request_init(&q, IPCTNL_MSG_CT_DELETE, AF_UNSPEC);
+
+    if (mask != 0) {
+        mnl_attr_put_u32(nlh, CTA_MARK, htonl(mark));
+        mnl_attr_put_u32(nlh, CTA_MARK_MASK, htonl(mask));
+    }
+    return nl_request(s, nlh);
+}

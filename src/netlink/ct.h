@@ -48,3 +48,6 @@ struct ct_forget_ops {
  */
 int ct_forget(struct nl_sock *s, const struct addr *addrs, size_t n, const struct ct_forget_ops *ops,
               void *user);
+
+/* Deletes every flow, of both families, whose mark under mask is mark; mask 0: every flow. */
+int ct_forget_marked(struct nl_sock *s, uint32_t mark, uint32_t mask);

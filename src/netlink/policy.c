@@ -95,7 +95,8 @@ int path_parse(const struct nlmsghdr *nlh, struct path *ret)
     path.onlink = (h.rtm_flags & RTNH_F_ONLINK) != 0;
     path.table = tb[RTA_TABLE].p != NULL ? attr_u32(tb[RTA_TABLE]) : h.rtm_table;
     path.metric = attr_u32(tb[RTA_PRIORITY]);
-    path.oif = attr_u32(tb[RTA_OIF]);
+    /* IPv6 names lo for a route that leads nowhere */
+    path.oif = path.type == RTN_UNICAST ? attr_u32(tb[RTA_OIF]) : 0;
     path.dst.addr.family = h.rtm_family;
     path.dst.len = h.rtm_dst_len;
     if (path.dst.len > addr_bits(h.rtm_family))

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vpn/seal/model.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum link_kind link_kind(const struct rt_link *link)
+{
+    if ((link->flags & IFF_LOOPBACK) != 0)
+        return LINK_LO;
+    if (strncmp(link->name, "vif", 3) == 0 && link->group == SEAL_VIF_GROUP)
+        return LINK_VIF;
+    if (strcmp(link->name, SEAL_TUNNEL) == 0)
+        return LINK_TUNNEL;
+    return LINK_UPLINK;
+}
+
+int items_add(struct items *list, const void *item, size_t size)
+{
+    if (list->n == list->room) {
+        size_t room = list->room == 0 ? 16 : list->room * 2;
+        void *p = reallocarray(list->p, room, size);
+
+        if (p == NULL)
+            return -ENOMEM;
+        list->p = p;
+        list->room = room;
+    }
+    memcpy((uint8_t *)list->p + list->n * size, item, size);
+    list->n++;
+    return 0;
+}
+
+void items_free(struct items *list)
+{
+    free(list->p);
+    *list = (struct items){0};
+}
+
+void model_free(struct seal_model *m)
+{
+    items_free(&m->links);
+    items_free(&m->addrs);
+    items_free(&m->paths);
+    items_free(&m->rules);
+    items_free(&m->elements);
+    items_free(&m->chains);
+}
+
+const struct rt_link *model_link(const struct seal_model *m, uint32_t index)
+{
+    for (size_t i = 0; i < m->links.n; i++)
+        if (ITEMS(&m->links, struct rt_link)[i].index == index)
+            return &ITEMS(&m->links, struct rt_link)[i];
+    return NULL;
+}
+
+const struct rt_link *model_link_named(const struct seal_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->links.n; i++)
+        if (strcmp(ITEMS(&m->links, struct rt_link)[i].name, name) == 0)
+            return &ITEMS(&m->links, struct rt_link)[i];
+    return NULL;
+}

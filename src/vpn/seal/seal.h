@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The pass: read, compare, change the difference, read again, until nothing is left to do. Used by
+ * the owner for every event and by the verbs once. Armed means: read back and found whole.
+ */
+#pragma once
+
+#include "netlink/nl.h"
+#include "vpn/seal/plan.h"
+
+struct seal {
+    struct seal_config config;
+    const char *nft_program;
+    struct nl_sock *rt, *nft; /* owned */
+    struct seal_model model;
+    struct wish wish;
+    bool adopted; /* the wish was read from the kernel, or set */
+    bool armed;   /* after the last pass: all configured layers are whole */
+    unsigned broken;         /* layers that are not */
+    unsigned changed;        /* what the last pass had to change */
+    bool restored;           /* the last pass found rules or routes of the seal missing */
+    char why[640];           /* not armed: in words */
+};
+
+/* nft_fd: a socket that an earlier owner kept, or -1; it is taken over. */
+int seal_open(struct seal *s, const struct seal_config *config, const char *nft_program, int nft_fd);
+void seal_close(struct seal *s);
+
+/* 0: s->armed tells. -errno: nothing could even be read. */
+int seal_pass(struct seal *s);
+/* Reads and plans, changes nothing. The list of struct seal_op is the caller's. */
+int seal_look(struct seal *s, struct items *ret_ops, char ret_switch[static 128]);
