@@ -14,6 +14,9 @@ int openvpn_read(const char *text, size_t len, const struct profile_files *files
                  struct findings *findings, struct profile *p);
 struct openvpn_file *openvpn_free(struct openvpn_file *f);
 
+/* User and password that the profile's own files hold (the password may be ""). false: none. Borrowed. */
+bool openvpn_credentials(const struct profile *p, const char **ret_user, const char **ret_password);
+
 /* What the supervisor adds: numeric endpoints, device, management socket. */
 struct openvpn_target {
     struct addr addr;
