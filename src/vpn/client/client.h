@@ -49,7 +49,7 @@ struct client_setup {
     const struct profile *profile; /* borrowed for the client's life */
     const struct openvpn_target *targets; /* numeric endpoints in the order to try; copied */
     size_t n_targets;
-    const char *runtime; /* folder for sockets, pid, log: RUNTIME/client/, made by us, for uid */
+    const char *runtime; /* the supervisor's folder; ours is client/ in it, see runtime.h */
     const char *program; /* openvpn or wireguard-go; NULL: the default */
     uid_t uid;
     gid_t gid;
@@ -64,7 +64,12 @@ int client_adopt(sd_event *loop, const struct client_setup *setup, client_event_
 int client_give_secret(struct client *c, enum client_secret kind, const char *name,
                        const char *value);
 void client_restart(struct client *c); /* another try now: after resume, with another uplink */
-/* Ends it (SIGTERM, SIGKILL after 2 s) and removes its device. Returns NULL. CLIENT_ENDED is not sent. */
+/* Asks for the counters; CLIENT_ALIVE answers. Nobody counts unasked: an idle tunnel wakes nobody. */
+int client_poll(struct client *c);
+/*
+ * Ends it (SIGTERM, SIGKILL after half a second, waited for) and removes its device. Returns NULL.
+ * CLIENT_ENDED is not sent. May be called from the callback.
+ */
 struct client *client_free(struct client *c);
 /* Forgets it without ending it: for a handover to the next supervisor. */
 struct client *client_leave(struct client *c);

@@ -28,8 +28,9 @@ struct client_ops {
     int (*give_secret)(struct client *c, enum client_secret kind, const char *name,
                        const char *value);
     void (*restart)(struct client *c);
-    /* Frees c->driver (NULL after a failed start is fine). stop: ends processes and sockets first,
-     * without waiting; client.c kills what is left after 2 s and removes the device. */
+    int (*poll)(struct client *c); /* may be NULL; see client_poll() */
+    /* Frees c->driver (NULL after a failed start is fine). stop: client.c ends c->process and
+     * removes the device afterwards; a driver does only what has to come before. */
     void (*release)(struct client *c, bool stop);
 };
 
@@ -42,8 +43,8 @@ struct client {
     const struct profile *profile;  /* borrowed */
     struct openvpn_target *targets; /* owned */
     size_t n_targets;
-    char *folder;  /* owned: RUNTIME/client, ours alone: pid, log, what was pushed */
-    char *sockets; /* owned: RUNTIME/client/sockets, writable for the client's group */
+    char *folder;  /* owned: RUNTIME/client, see runtime.h */
+    char *sockets; /* owned: RUNTIME/client/sockets */
     char *program; /* owned */
     uid_t uid;
     gid_t gid;
@@ -55,6 +56,7 @@ struct client {
     bool *ret_freed; /* set while the callback runs */
     sd_event_source *later; /* one posted event, see client_post() */
     enum client_event_kind later_kind;
+    enum client_secret later_secret;
     char later_text[CLIENT_TEXT_MAX];
 };
 
@@ -67,3 +69,7 @@ __attribute__((format(printf, 3, 4))) bool client_say(struct client *c, enum cli
  * a later one replaces it. */
 __attribute__((format(printf, 3, 4))) int client_post(struct client *c, enum client_event_kind kind,
                                                       const char *format, ...);
+/* CLIENT_SECRET by the same way; the text is the question. */
+__attribute__((format(printf, 3, 4))) int client_post_secret(struct client *c,
+                                                             enum client_secret secret,
+                                                             const char *format, ...);
