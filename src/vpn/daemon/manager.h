@@ -102,14 +102,21 @@ struct manager_config {
     const char *qubesdb;  /* NULL: the usual place */
     const char *resolv_conf; /* where there is no QubesDB */
     const char *openvpn, *wireguard_go; /* programs; NULL: the default */
+    const char *proxy_user; /* of the updates proxy: "tinyproxy" */
     uid_t client_uid;
     gid_t client_gid;
 };
 
 struct manager;
 
+/* Strings of config are borrowed. Nothing happens before manager_begin(). */
 int manager_new(sd_event *loop, const struct manager_config *config, struct manager **ret);
-/* handover: leaves client and wish to a successor; else the client is ended, the seal closed. */
+int manager_begin(struct manager *m); /* adopts what runs, else seals; then looks at the folder */
+/* Ends the client and closes the seal, then sd_event_exit(), after 2 s at the latest. */
+void manager_stop(struct manager *m);
+/* Looks at everything again, e.g. on SIGHUP. */
+void manager_reload(struct manager *m);
+/* handover: leaves client and wish to a successor; else the client is ended. NULL is fine. */
 struct manager *manager_free(struct manager *m, bool handover);
 
 /* Copied; one listener. NULL: none. */

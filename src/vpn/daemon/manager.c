@@ -1,0 +1,794 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vpn/daemon/manager.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/netlink.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "vpn/daemon/manager_private.h"
+
+#define SECOND           UINT64_C(1000000)
+#define RESOLVING_US     (30 * SECOND)
+#define CONNECTING_US    (60 * SECOND)
+#define CONNECTING_EACH  (10 * SECOND) /* more for each address beyond the third */
+#define STALLED_US       (60 * SECOND)
+#define BACKOFF_MIN_US   (1 * SECOND)
+#define BACKOFF_MAX_US   (60 * SECOND)
+#define BACKOFF_RESET_US (60 * SECOND) /* a tunnel that held that long was a good one */
+#define ADOPT_US         (3 * SECOND)
+#define STOP_US          (2 * SECOND)
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t manager_now_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+uint64_t manager_realtime_us(void)
+{
+    return clock_us(CLOCK_REALTIME);
+}
+
+/* For an order that is not always the same; no secret depends on it. */
+uint32_t manager_random(void)
+{
+    uint32_t random;
+
+    return getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random)
+               ? random
+               : (uint32_t)manager_now_us();
+}
+
+void manager_arm(sd_event_source *timer, uint64_t delay_us)
+{
+    (void)sd_event_source_set_time(timer, manager_now_us() + delay_us);
+    (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+void manager_disarm(sd_event_source *timer)
+{
+    (void)sd_event_source_set_enabled(timer, SD_EVENT_OFF);
+}
+
+bool manager_wants_up(const struct manager *m)
+{
+    return !m->settings.down && !m->stopping && !platform_switched_off(m->platform);
+}
+
+/* ---- telling ---- */
+
+static void set_text(char *ret, const char *format, va_list args)
+{
+    char text[VPN_TEXT_MAX];
+    int n = vsnprintf(text, sizeof(text), format, args);
+
+    if (n > 0)
+        (void)str_escape(str_from(text), ret, VPN_TEXT_MAX);
+    else
+        ret[0] = '\0';
+}
+
+void manager_phase(struct manager *m, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    set_text(m->status.phase, format, args);
+    va_end(args);
+    manager_publish(m);
+}
+
+void manager_error(struct manager *m, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    set_text(m->status.error, format, args);
+    va_end(args);
+    m->status.error_us = manager_realtime_us();
+    manager_publish(m);
+}
+
+void manager_publish(struct manager *m)
+{
+    if (m->publish_source != NULL)
+        (void)sd_event_source_set_enabled(m->publish_source, SD_EVENT_ONESHOT);
+}
+
+void manager_tell(struct manager *m, enum vpn_event event, const char *text)
+{
+    if (m->listener.event != NULL)
+        m->listener.event(event, text, m->listener.user);
+}
+
+static int on_publish(sd_event_source *s, void *user)
+{
+    struct manager *m = user;
+    const struct vpn_status *st = &m->status;
+
+    (void)s;
+    (void)sd_notifyf(0, "STATUS=%s%s%s%s%s", machine_state_name(st->state),
+                     st->profile[0] ? ", profile " : "", st->profile, st->phase[0] ? ": " : "",
+                     st->phase);
+    manager_write_state(m);
+    if (m->listener.changed != NULL)
+        m->listener.changed(m->listener.user);
+    return 0;
+}
+
+static void tell_up(struct manager *m)
+{
+    char addr[ADDR_STR_MAX], text[VPN_TEXT_MAX];
+    const struct vpn_status *st = &m->status;
+    struct log_fields fields = {.interface = SEAL_TUNNEL, .action = "up", .address = addr};
+
+    if (st->server.family != 0)
+        (void)addr_format(&st->server, addr);
+    else
+        (void)snprintf(addr, sizeof(addr), "its server");
+    (void)snprintf(text, sizeof(text), "connected by %s to %s%s%s", st->profile, addr,
+                   st->tunnel.n_dns == 0 ? "; the server named no name server that qubes could ask, "
+                                           "so their queries are dropped"
+                                         : "",
+                   st->pushed_findings.refused > 0 ? "; values the server pushed were refused" : "");
+    log_event(LOG_NOTICE, &fields, "Up: %s", text);
+    manager_tell(m, VPN_EVENT_UP, text);
+}
+
+static void tell_state(struct manager *m, enum machine_state before)
+{
+    const struct vpn_status *st = &m->status;
+    struct log_fields fields = {.action = machine_state_name(st->state)};
+    const char *because = st->error[0] ? st->error : st->phase;
+
+    switch (st->state) {
+    case STATE_UNCONFIGURED:
+        log_event(LOG_NOTICE, &fields, "No profile to use (%s): sealed", st->phase);
+        break;
+    case STATE_SEALED:
+        if (!manager_wants_up(m)) {
+            log_event(LOG_NOTICE, &fields, "Down: sealed, qubes reach nothing");
+            manager_tell(m, VPN_EVENT_DOWN, "sealed, as wished");
+        } else if (before != STATE_SEALED) {
+            log_event(LOG_WARNING, &fields, "No tunnel (%s): sealed, another try follows", because);
+            if (machine_is_open(before) || m->tunnel_open)
+                manager_tell(m, VPN_EVENT_LOST, because);
+        }
+        break;
+    case STATE_RESOLVING:
+        log_event(LOG_INFO, &fields, "Profile %s: looking for its server", st->profile);
+        manager_tell(m, VPN_EVENT_CONNECTING, st->profile);
+        break;
+    case STATE_CONNECTING:
+        log_event(LOG_INFO, &fields, "Profile %s: connecting", st->profile);
+        if (machine_is_open(before))
+            manager_tell(m, VPN_EVENT_LOST, because);
+        break;
+    case STATE_UP: /* told when the seal has granted it */
+        break;
+    case STATE_STALLED:
+        log_event(LOG_WARNING, &fields, "The server is silent: qubes go into the tunnel or nowhere");
+        manager_tell(m, VPN_EVENT_STALLED, "the server is silent");
+        break;
+    case STATE_FAILED:
+        log_event(LOG_ERR, &fields, "Profile %s needs you: %s. Sealed", st->profile, because);
+        manager_tell(m, VPN_EVENT_FAILED, because);
+        break;
+    case MACHINE_STATES:
+        break;
+    }
+}
+
+/* ---- the wish ---- */
+
+static void add_carrier(struct wish *w, const struct openvpn_target *t, bool marked)
+{
+    if (w->n_carriers < WISH_CARRIERS_MAX && !(marked && t->protocol != IPPROTO_UDP))
+        w->carriers[w->n_carriers++] = (struct carrier){t->addr, t->port, t->protocol, marked};
+}
+
+/* WireGuard by either way: what the kernel can do turns out when the client starts. */
+static void add_carriers(const struct manager *m, struct wish *w)
+{
+    for (size_t i = 0; i < m->n_targets; i++) {
+        add_carrier(w, &m->targets[i], false);
+        if (m->profile->kind == PROFILE_WIREGUARD)
+            add_carrier(w, &m->targets[i], true);
+    }
+}
+
+static void add_tunnel(const struct manager *m, struct wish *w)
+{
+    (void)snprintf(w->tunnel, sizeof(w->tunnel), "%s", SEAL_TUNNEL);
+    w->tunnel_addr[0] = m->facts.addr4.addr;
+    w->tunnel_addr[1] = m->facts.addr6.addr;
+    w->mtu = m->facts.mtu;
+    w->n_dns = m->facts.n_dns;
+    memcpy(w->dns, m->facts.dns, sizeof(w->dns));
+    w->lookups = w->n_dns > 0 && platform_names_hosts(m->platform);
+}
+
+void manager_send_wish(struct manager *m, enum door door)
+{
+    struct wish w = {0};
+    const char *why = "";
+
+    m->door = door;
+    if (m->proxy_wanted) {
+        w.proxy = true;
+        w.proxy_uid = m->proxy_uid;
+    }
+    if (door == DOOR_RESOLVERS)
+        w.n_resolvers = platform_servers(m->platform, w.resolvers);
+    if (door == DOOR_CARRIERS || door == DOOR_TUNNEL)
+        add_carriers(m, &w);
+    if (door == DOOR_TUNNEL)
+        add_tunnel(m, &w);
+    if (seal_link_set(m->seal, &w, &why) < 0) {
+        manager_error(m, "this cannot be asked of the seal: %s", why);
+        manager_post(m, EVENT_CLIENT_BAD_PUSH); /* sealed, from wherever */
+    }
+}
+
+/* ---- actions ---- */
+
+static void do_close(struct manager *m)
+{
+    m->start_pending = m->adopting = m->tunnel_open = m->status.has_tunnel = false;
+    manager_resolve_cancel(m);
+    manager_disarm(m->adopt_timer);
+    manager_drop_session(m);
+    dns_addr_set(m->dns_addr, NULL, 0);
+    manager_send_wish(m, DOOR_CLOSED);
+}
+
+static void do_admit(struct manager *m)
+{
+    if (m->adopting)
+        return;
+    m->tunnel_open = m->status.has_tunnel = false;
+    manager_send_wish(m, DOOR_CARRIERS);
+}
+
+static void do_back_off(struct manager *m)
+{
+    uint64_t delay = m->backoff_us;
+
+    if (!manager_wants_up(m))
+        return;
+    m->backoff_us = delay * 2 < BACKOFF_MAX_US ? delay * 2 : BACKOFF_MAX_US;
+    m->status.retry_us = manager_realtime_us() + delay;
+    manager_arm(m->retry_timer, delay);
+    manager_phase(m, "another try in %" PRIu64 " s", delay / SECOND);
+}
+
+static void do_start(struct manager *m)
+{
+    if (m->adopting)
+        manager_client_start(m);
+    else
+        m->start_pending = true; /* when the seal has granted the carriers */
+}
+
+static void do_actions(struct manager *m, unsigned actions)
+{
+    if (actions & ACTION_CLOSE)
+        do_close(m);
+    if (actions & ACTION_STOP_CLIENT)
+        manager_client_stop(m);
+    if (actions & ACTION_FORGET_FLOWS)
+        manager_forget_flows(m);
+    if (actions & ACTION_RESOLVE)
+        manager_resolve(m);
+    if (actions & ACTION_ADMIT)
+        do_admit(m);
+    if (actions & ACTION_START_CLIENT)
+        do_start(m);
+    if ((actions & ACTION_RESTART_CLIENT) && m->client != NULL)
+        client_restart(m->client);
+    if (actions & ACTION_CONFIGURE)
+        manager_configure(m);
+    if (actions & ACTION_BACK_OFF)
+        do_back_off(m);
+    if (actions & ACTION_NEXT_PROFILE)
+        manager_next_profile(m);
+}
+
+void manager_arm_state(struct manager *m)
+{
+    uint64_t more = m->n_targets > 3 ? (m->n_targets - 3) * CONNECTING_EACH : 0;
+
+    manager_disarm(m->state_timer);
+    if (m->machine.state == STATE_RESOLVING)
+        manager_arm(m->state_timer, RESOLVING_US);
+    else if (m->machine.state == STATE_CONNECTING && m->status.missing == 0)
+        manager_arm(m->state_timer, CONNECTING_US + more);
+    else if (m->machine.state == STATE_STALLED)
+        manager_arm(m->state_timer, STALLED_US);
+}
+
+static void step(struct manager *m, enum machine_event event)
+{
+    enum machine_state before = m->machine.state;
+    bool was_open = m->tunnel_open;
+    unsigned actions = machine_step(&m->machine, event);
+
+    log_debug("%s + %s -> %s", machine_state_name(before), machine_event_name(event),
+              machine_state_name(m->machine.state));
+    m->status.state = m->machine.state;
+    if (m->machine.state != before) {
+        m->status.since_us = manager_realtime_us();
+        if (m->machine.state != STATE_SEALED && m->machine.state != STATE_UNCONFIGURED)
+            m->status.phase[0] = '\0';
+        manager_arm_state(m);
+    }
+    if (m->machine.state != STATE_SEALED || (actions & ACTION_CLOSE)) {
+        manager_disarm(m->retry_timer);
+        m->status.retry_us = 0;
+    }
+    do_actions(m, actions);
+    if (actions & ACTION_TELL)
+        tell_state(m, was_open ? STATE_UP : before);
+    manager_publish(m);
+}
+
+void manager_post(struct manager *m, enum machine_event event)
+{
+    if (m->n_queue < MANAGER_QUEUE_MAX)
+        m->queue[m->n_queue++] = event;
+    else
+        m->queue[MANAGER_QUEUE_MAX - 1] = EVENT_SEAL_LOST; /* cannot be; sealed or as it is */
+    if (m->draining)
+        return;
+    m->draining = true;
+    while (m->n_queue > 0) {
+        enum machine_event next = m->queue[0];
+
+        m->n_queue--;
+        memmove(m->queue, m->queue + 1, m->n_queue * sizeof(m->queue[0]));
+        step(m, next);
+    }
+    m->draining = false;
+}
+
+/* ---- the seal answers ---- */
+
+static void tell_ready(struct manager *m)
+{
+    if (m->told_ready)
+        return;
+    m->told_ready = true;
+    (void)sd_notify(0, "READY=1");
+}
+
+static enum vpn_seal seal_state(enum door door)
+{
+    switch (door) {
+    case DOOR_CLOSED:
+        return SEAL_CLOSED;
+    case DOOR_RESOLVERS:
+    case DOOR_CARRIERS:
+        return SEAL_CARRIER;
+    case DOOR_TUNNEL:
+        return SEAL_TUNNEL_OPEN;
+    }
+    return SEAL_ABSENT;
+}
+
+static void tunnel_granted(struct manager *m)
+{
+    struct vpn_status *st = &m->status;
+
+    dns_addr_set(m->dns_addr, m->facts.dns, m->facts.n_dns);
+    manager_write_session(m);
+    if (m->tunnel_open)
+        return;
+    m->tunnel_open = st->has_tunnel = m->was_up = true;
+    m->up_us = manager_now_us();
+    m->tried = 0;
+    st->tunnel = m->facts;
+    st->connects++;
+    st->error[0] = st->phase[0] = '\0';
+    (void)snprintf(st->device, sizeof(st->device), "%s", SEAL_TUNNEL);
+    manager_arm(m->reset_timer, BACKOFF_RESET_US);
+    manager_remember(m);
+    tell_up(m);
+}
+
+static void on_granted(const struct wish *wish, void *user)
+{
+    struct manager *m = user;
+
+    (void)wish;
+    m->granted_door = m->door;
+    m->status.seal = seal_state(m->door);
+    m->status.proxy = wish->proxy;
+    m->status.seal_error[0] = '\0';
+    switch (m->door) {
+    case DOOR_CLOSED:
+        if (m->stopping)
+            (void)sd_event_exit(m->loop, 0);
+        break;
+    case DOOR_RESOLVERS:
+        manager_resolve_go_on(m);
+        break;
+    case DOOR_CARRIERS:
+        if (m->start_pending) {
+            m->start_pending = false;
+            manager_client_start(m);
+        }
+        break;
+    case DOOR_TUNNEL:
+        tunnel_granted(m);
+        break;
+    }
+    tell_ready(m);
+    manager_publish(m);
+}
+
+static void on_refused(const char *why, void *user)
+{
+    struct manager *m = user;
+
+    (void)snprintf(m->status.seal_error, sizeof(m->status.seal_error), "%s", why);
+    log_error("The seal refuses: %s", why);
+    manager_error(m, "the seal refuses: %s", why);
+    tell_ready(m);
+    switch (m->door) {
+    case DOOR_CLOSED:
+        if (m->stopping)
+            (void)sd_event_exit(m->loop, 1);
+        break;
+    case DOOR_RESOLVERS:
+        manager_post(m, EVENT_RESOLVE_FAILED);
+        break;
+    case DOOR_CARRIERS:
+    case DOOR_TUNNEL:
+        manager_post(m, EVENT_CLIENT_BAD_PUSH);
+        break;
+    }
+}
+
+static void on_lost(int error, void *user)
+{
+    struct manager *m = user;
+
+    m->status.seal = SEAL_ABSENT;
+    (void)snprintf(m->status.seal_error, sizeof(m->status.seal_error),
+                   "its owner does not answer (%s)", strerror(-error));
+    log_error("The seal's owner, qubes-vpn-forwarding, does not answer (%s): no client is started; "
+              "what was armed stays",
+              strerror(-error));
+    tell_ready(m);
+    manager_publish(m);
+    if (m->stopping) {
+        (void)sd_event_exit(m->loop, 0);
+    } else if (machine_is_open(m->machine.state) && !m->tunnel_open) {
+        manager_error(m, "the seal's owner does not answer");
+        manager_post(m, EVENT_CLIENT_ENDED); /* it said up, and was never let through */
+    } else {
+        manager_post(m, EVENT_SEAL_LOST);
+    }
+}
+
+static void on_back(void *user)
+{
+    struct manager *m = user;
+
+    log_info("The seal's owner answers");
+    m->status.seal_error[0] = '\0';
+    manager_post(m, EVENT_SEAL_BACK);
+    if (m->machine.state == STATE_SEALED && m->profile != NULL && manager_wants_up(m))
+        manager_post(m, EVENT_RETRY);
+}
+
+/* ---- timers ---- */
+
+static int on_state_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    manager_error(m, "%s", m->machine.state == STATE_RESOLVING
+                               ? "the server's name could not be looked up in time"
+                           : m->machine.state == STATE_CONNECTING ? "the server did not answer in time"
+                                                                  : "the server stays silent");
+    manager_post(m, EVENT_TIMEOUT);
+    return 0;
+}
+
+static int on_retry_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    m->status.retry_us = 0;
+    if (manager_wants_up(m))
+        manager_post(m, EVENT_RETRY);
+    return 0;
+}
+
+static int on_reset_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    if (m->tunnel_open)
+        m->backoff_us = BACKOFF_MIN_US;
+    return 0;
+}
+
+/* The adopted client has not said that it is up: what its predecessor was granted ends. */
+static int on_adopt_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    if (!m->adopting)
+        return 0;
+    m->adopting = false;
+    if (m->machine.state == STATE_CONNECTING)
+        do_admit(m);
+    return 0;
+}
+
+static int on_stop_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    log_warning("The seal did not answer in time: it may keep the client's endpoints open, and "
+                "no client runs");
+    return sd_event_exit(m->loop, 1);
+}
+
+static int add_timer(struct manager *m, uint64_t accuracy, sd_event_source **ret,
+                     sd_event_time_handler_t fn)
+{
+    int r = sd_event_add_time(m->loop, ret, CLOCK_MONOTONIC, UINT64_MAX, accuracy, fn, m);
+
+    return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+static int add_timers(struct manager *m)
+{
+    int r = add_timer(m, EXACT, &m->state_timer, on_state_timer);
+
+    if (r >= 0)
+        r = add_timer(m, EXACT, &m->retry_timer, on_retry_timer);
+    if (r >= 0)
+        r = add_timer(m, LAZY, &m->reset_timer, on_reset_timer);
+    if (r >= 0)
+        r = add_timer(m, EXACT, &m->adopt_timer, on_adopt_timer);
+    if (r >= 0)
+        r = add_timer(m, EXACT, &m->stop_timer, on_stop_timer);
+    if (r >= 0)
+        r = sd_event_add_defer(m->loop, &m->publish_source, on_publish, m);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(m->publish_source, SD_EVENT_OFF);
+    /* after what else is due: one publication for a series of changes */
+    if (r >= 0)
+        r = sd_event_source_set_priority(m->publish_source, SD_EVENT_PRIORITY_NORMAL + 10);
+    return r;
+}
+
+/* ---- life ---- */
+
+static void on_platform(void *user)
+{
+    struct manager *m = user;
+
+    if (!m->begun)
+        return;
+    if (m->resolve_pending)
+        manager_resolve_go_on(m);
+    if (platform_switched_off(m->platform) && m->machine.state != STATE_SEALED) {
+        log_notice("The service qubes-vpn was switched off: down, and sealed until the next boot");
+        manager_post(m, EVENT_DOWN);
+    }
+    if (m->door == DOOR_TUNNEL) /* a rule names a host now, or none does any more */
+        manager_send_wish(m, DOOR_TUNNEL);
+}
+
+static void on_dns_addr(enum dns_addr_state state, int error, void *user)
+{
+    (void)user;
+    if (state == DNS_ADDR_NO_SET)
+        log_notice("The firewall of this Qubes release cannot be told of the VPN's name servers: a "
+                   "qube whose rules allow DNS only has no names here (Qubes 4.3 can)");
+    else if (state == DNS_ADDR_FAILED)
+        log_warning("The set dns-addr of qubes-firewall could not be changed (%s)",
+                    strerror(-error));
+}
+
+static void manager_freep(struct manager **m)
+{
+    *m = manager_free(*m, true);
+}
+
+int manager_new(sd_event *loop, const struct manager_config *config, struct manager **ret)
+{
+    struct seal_link_ops ops = {on_granted, on_refused, on_lost, on_back, NULL};
+    _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (m == NULL)
+        return -ENOMEM;
+    m->config = *config;
+    m->loop = sd_event_ref(loop);
+    m->machine.state = m->status.state = STATE_SEALED;
+    m->status.since_us = manager_realtime_us();
+    m->backoff_us = BACKOFF_MIN_US;
+    ops.user = m;
+    r = nl_open(NETLINK_ROUTE, &m->route);
+    if (r >= 0)
+        r = nl_open(NETLINK_NETFILTER, &m->netfilter);
+    if (r >= 0)
+        r = add_timers(m);
+    if (r >= 0)
+        r = dns_addr_new(loop, on_dns_addr, m, &m->dns_addr);
+    if (r >= 0)
+        r = platform_new(loop, config->qubesdb, config->resolv_conf, on_platform, m, &m->platform);
+    if (r >= 0)
+        r = resolver_new(loop, &m->resolver);
+    if (r >= 0)
+        r = seal_link_new(loop, config->seal, &ops, &m->seal);
+    if (r >= 0)
+        r = folder_open(config->folder, &m->folder);
+    if (r >= 0)
+        r = manager_sources_new(m);
+    if (r >= 0)
+        *ret = TAKE_PTR(m);
+    return r;
+}
+
+/* Is it the profile that would be used, or one of the fail-over list? */
+static bool may_be_used(struct manager *m, const char *name)
+{
+    const char *chosen = NULL;
+
+    if (folder_choose(&m->list, &m->settings, &chosen) == 0 && strcmp(chosen, name) == 0)
+        return true;
+    for (size_t i = 0; i < m->settings.n_order; i++)
+        if (strcmp(m->settings.order[i], name) == 0) {
+            (void)snprintf(m->fail_over, sizeof(m->fail_over), "%s", name);
+            return true;
+        }
+    return false;
+}
+
+/* The client of an earlier life, if it is the one that would be started now. */
+static bool can_adopt(struct manager *m)
+{
+    struct findings findings = {0};
+    struct profile *p = NULL;
+    uint64_t digest = 0;
+    struct session s;
+
+    if (m->settings.down || manager_read_session(m, &s) < 0 || !may_be_used(m, s.profile) ||
+        manager_load(m, s.profile, &findings, &p, &digest) < 0)
+        return false;
+    if (digest != s.digest || s.wish.n_carriers == 0) {
+        (void)profile_free(p);
+        return false;
+    }
+    m->profile = p;
+    m->digest = digest;
+    m->status.profile_findings = findings;
+    m->status.kind = p->kind;
+    memcpy(m->status.profile, s.profile, sizeof(m->status.profile));
+    m->adopted_wish = s.wish;
+    m->server = s.server;
+    m->tunnel_id = (struct tunnel_id){s.wish.tunnel_addr[0], s.wish.tunnel_addr[1], s.server};
+    for (size_t i = 0; i < s.wish.n_carriers && m->n_targets < MANAGER_TARGETS_MAX; i++)
+        if (!s.wish.carriers[i].marked)
+            m->targets[m->n_targets++] =
+                (struct openvpn_target){s.wish.carriers[i].addr, s.wish.carriers[i].port,
+                                        s.wish.carriers[i].protocol};
+    return m->n_targets > 0;
+}
+
+int manager_begin(struct manager *m)
+{
+    struct findings findings = {0};
+    int r = folder_watch(m->folder, m->loop, manager_folder_changed, m);
+
+    if (r < 0)
+        return r;
+    folder_check(m->folder, &findings);
+    for (size_t i = 0; i < findings.n; i++)
+        log_warning("%s: %s: %s", m->config.folder, findings.list[i].word, findings.list[i].text);
+    manager_look_at_services(m);
+    manager_check_way_out(m);
+    (void)folder_list(m->folder, &m->list, &findings);
+    (void)folder_read_settings(m->folder, &m->settings, &findings);
+    m->begun = true;
+    if (can_adopt(m)) {
+        m->adopting = true;
+        manager_arm(m->adopt_timer, ADOPT_US);
+        manager_post(m, EVENT_START);
+    } else {
+        m->n_targets = 0;
+        r = client_sweep(m->config.runtime, m->config.client_uid);
+        if (r < 0)
+            log_warning("What an earlier client left cannot be removed (%s)", strerror(-r));
+        manager_drop_session(m);
+        manager_send_wish(m, DOOR_CLOSED);
+        manager_forget_flows(m);
+    }
+    manager_look_at_folder(m);
+    manager_publish(m);
+    return 0;
+}
+
+void manager_stop(struct manager *m)
+{
+    if (m->stopping)
+        return;
+    m->stopping = true;
+    manager_drop_session(m);
+    manager_post(m, EVENT_STOP);
+    if (!seal_link_is_connected(m->seal))
+        (void)sd_event_exit(m->loop, 0);
+    else
+        manager_arm(m->stop_timer, STOP_US);
+}
+
+void manager_reload(struct manager *m)
+{
+    manager_look_at_services(m);
+    manager_check_way_out(m);
+    manager_look_at_folder(m);
+}
+
+struct manager *manager_free(struct manager *m, bool handover)
+{
+    if (m == NULL)
+        return NULL;
+    manager_sources_done(m);
+    m->client = handover ? client_leave(m->client) : client_free(m->client);
+    m->seal = seal_link_free(m->seal);
+    m->resolver = resolver_free(m->resolver);
+    m->platform = platform_free(m->platform);
+    m->dns_addr = dns_addr_free(m->dns_addr);
+    m->folder = folder_close(m->folder);
+    m->profile = profile_free(m->profile);
+    m->candidate = profile_free(m->candidate);
+    m->route = nl_free(m->route);
+    m->netfilter = nl_free(m->netfilter);
+    m->loop = sd_event_unref(m->loop);
+    explicit_bzero(m->challenge, sizeof(m->challenge));
+    free(m);
+    return NULL;
+}
+
+void manager_listen(struct manager *m, const struct manager_listener *listener)
+{
+    m->listener = listener != NULL ? *listener : (struct manager_listener){0};
+}
+
+const struct vpn_status *manager_status(const struct manager *m)
+{
+    return &m->status;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The client and its tunnel: started when the seal has granted its endpoints, heard, given the
+ * secrets it asks for, and its tunnel set up with what the judge let pass.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "netlink/ct.h"
+#include "vpn/client/client.h"
+#include "vpn/client/device.h"
+#include "vpn/daemon/manager_private.h"
+
+#define CT_MARK_QUBES 0x78000000u /* flows of qubes through the tunnel; set by the seal */
+
+static unsigned needs_bit(enum client_secret kind)
+{
+    switch (kind) {
+    case SECRET_USER_PASSWORD:
+        return NEEDS_USER_PASSWORD;
+    case SECRET_KEY_PASSWORD:
+        return NEEDS_KEY_PASSWORD;
+    case SECRET_CHALLENGE:
+        return NEEDS_CHALLENGE;
+    }
+    return 0;
+}
+
+static const char *needs_words(unsigned bits)
+{
+    if (bits & NEEDS_USER_PASSWORD)
+        return "a user name and a password";
+    if (bits & NEEDS_KEY_PASSWORD)
+        return "the password of the private key";
+    return "an answer to its question";
+}
+
+/* Gives what is there. False: the user has to give it first. */
+static bool give_secret(struct manager *m, enum client_secret kind)
+{
+    struct folder_secrets s = {0};
+    const char *name = "", *value = "";
+    int r = folder_read_secrets(m->folder, m->profile->name, &s);
+
+    switch (kind) {
+    case SECRET_USER_PASSWORD:
+        name = s.user;
+        value = s.password;
+        break;
+    case SECRET_KEY_PASSWORD:
+        value = s.key_password;
+        break;
+    case SECRET_CHALLENGE:
+        value = m->challenge;
+        break;
+    }
+    if (r < 0 && kind != SECRET_CHALLENGE)
+        manager_error(m, "the stored secrets of %s are not used: %s", m->profile->name,
+                      r == -EPERM ? "others may read the file" : strerror(-r));
+    else
+        r = value[0] == '\0' ? -ENOENT : client_give_secret(m->client, kind, name, value);
+    if (kind == SECRET_CHALLENGE)
+        explicit_bzero(m->challenge, sizeof(m->challenge));
+    folder_secrets_wipe(&s);
+    if (r < 0 && r != -ENOENT && r != -EPERM)
+        manager_error(m, "the client did not take a secret (%s)", strerror(-r));
+    return r == 0;
+}
+
+static void on_secret(struct manager *m, enum client_secret kind)
+{
+    unsigned bit = needs_bit(kind);
+
+    if (give_secret(m, kind)) {
+        m->status.missing &= ~bit;
+        return;
+    }
+    m->status.missing |= bit;
+    manager_arm_state(m); /* nobody is late while a person is asked */
+    manager_phase(m, "the client waits for %s", needs_words(bit));
+    log_warning("Profile %s needs %s: qubes-vpn set-secret %s", m->profile->name, needs_words(bit),
+                m->profile->name);
+    manager_tell(m, VPN_EVENT_SECRET, needs_words(bit));
+}
+
+void manager_give_secrets(struct manager *m)
+{
+    static const enum client_secret kinds[] = {SECRET_USER_PASSWORD, SECRET_KEY_PASSWORD,
+                                               SECRET_CHALLENGE};
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds) && m->client != NULL; i++)
+        if ((m->status.missing & needs_bit(kinds[i])) && give_secret(m, kinds[i]))
+            m->status.missing &= ~needs_bit(kinds[i]);
+    if (m->status.missing == 0)
+        manager_arm_state(m);
+}
+
+/* ---- up ---- */
+
+static void report_pushed(const struct findings *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        const struct finding *one = &f->list[i];
+
+        if (one->kind == FINDING_REFUSED)
+            log_warning("Refused from the server: %s: %s", one->word, one->text);
+        else
+            log_debug("From the server: %s: %s", one->word, one->text);
+    }
+    if (f->more > 0)
+        log_warning("The server said %zu more things that are not used", f->more);
+}
+
+static int judge(struct manager *m, const struct client_event *e)
+{
+    struct addr servers[PLATFORM_SERVERS_MAX];
+    size_t n = platform_servers(m->platform, servers);
+    struct findings *f = &m->status.pushed_findings;
+    struct surroundings around;
+    int r = network_read(m->route, SEAL_TUNNEL, &m->network);
+
+    memset(f, 0, sizeof(*f));
+    if (e->findings != NULL)
+        *f = *e->findings;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        network_add_taken(&m->network, &servers[i]);
+    for (size_t i = 0; i < m->n_targets; i++)
+        network_add_taken(&m->network, &m->targets[i].addr);
+    if (m->network.is_full)
+        return -E2BIG;
+    around = (struct surroundings){m->network.taken, m->network.n_taken, m->network.uplinks,
+                                   m->network.n_uplinks};
+    r = pushed_judge(e->pushed, &around, f, &m->facts);
+    report_pushed(f);
+    return r;
+}
+
+static void on_up(struct manager *m, const struct client_event *e)
+{
+    int r;
+
+    if (e->pushed == NULL)
+        return;
+    r = judge(m, e);
+    if (r < 0) {
+        const struct findings *f = &m->status.pushed_findings;
+        const char *why = strerror(-r);
+
+        for (size_t i = 0; i < f->n && r == -EINVAL; i++)
+            if (f->list[i].kind == FINDING_REFUSED)
+                why = f->list[i].text;
+        manager_error(m, "what the server gives cannot be used: %s", why);
+        manager_post(m, EVENT_CLIENT_BAD_PUSH);
+        return;
+    }
+    m->server = e->server;
+    m->status.server = e->server;
+    m->status.missing = 0;
+    manager_post(m, EVENT_CLIENT_UP);
+}
+
+void manager_forget_flows(struct manager *m)
+{
+    int r = ct_forget_marked(m->netfilter, CT_MARK_QUBES, SEAL_MARK_MASK);
+
+    if (r < 0)
+        log_warning("Flows of the old tunnel cannot be forgotten (%s)", strerror(-r));
+    else if (r > 0)
+        log_debug("%d flows of the old tunnel forgotten", r);
+    memset(&m->tunnel_id, 0, sizeof(m->tunnel_id));
+}
+
+void manager_configure(struct manager *m)
+{
+    struct tunnel_id id = {m->facts.addr4.addr, m->facts.addr6.addr, m->server};
+    int r = device_configure(m->route, &m->facts);
+
+    m->adopting = false;
+    if (r < 0) {
+        manager_error(m, "the tunnel device cannot be set up (%s)", strerror(-r));
+        manager_post(m, EVENT_CLIENT_ENDED);
+        return;
+    }
+    if (!addr_equal(&id.addr4, &m->tunnel_id.addr4) ||
+        !addr_equal(&id.addr6, &m->tunnel_id.addr6) ||
+        !addr_equal(&id.server, &m->tunnel_id.server))
+        manager_forget_flows(m);
+    m->tunnel_id = id;
+    manager_send_wish(m, DOOR_TUNNEL);
+}
+
+/* ---- events ---- */
+
+/*
+ * A server that took these secrets before may refuse them for a while (too many connections, a
+ * session that it has not given up yet): then it is tried again. Else a person has to look.
+ */
+static enum machine_event refused(const struct manager *m)
+{
+    return m->was_up ? EVENT_CLIENT_ENDED : EVENT_CLIENT_REFUSED;
+}
+
+static void on_client(struct client *c, const struct client_event *e, void *user)
+{
+    struct manager *m = user;
+
+    (void)c;
+    switch (e->kind) {
+    case CLIENT_CONNECTING:
+        manager_phase(m, "%s", e->text);
+        manager_post(m, EVENT_CLIENT_CONNECTING);
+        break;
+    case CLIENT_SECRET:
+        on_secret(m, e->secret);
+        break;
+    case CLIENT_UP:
+        on_up(m, e);
+        break;
+    case CLIENT_ALIVE:
+        m->status.bytes_in = e->bytes_in;
+        m->status.bytes_out = e->bytes_out;
+        manager_post(m, EVENT_CLIENT_ALIVE);
+        break;
+    case CLIENT_STALLED:
+        manager_error(m, "%s", e->text[0] ? e->text : "the server is silent");
+        manager_post(m, EVENT_CLIENT_STALLED);
+        break;
+    case CLIENT_RECONNECTING:
+        manager_error(m, "%s", e->text);
+        log_info("The client tries again: %s", e->text);
+        manager_post(m, EVENT_CLIENT_RECONNECTING);
+        break;
+    case CLIENT_REFUSED:
+        manager_error(m, "%s", e->text);
+        manager_post(m, refused(m));
+        break;
+    case CLIENT_ENDED:
+        manager_error(m, "the client ended: %s", e->text);
+        manager_post(m, EVENT_CLIENT_ENDED);
+        break;
+    }
+}
+
+static struct client_setup client_setup(const struct manager *m)
+{
+    return (struct client_setup){
+        .profile = m->profile,
+        .targets = m->targets,
+        .n_targets = m->n_targets,
+        .runtime = m->config.runtime,
+        .program = m->profile->kind == PROFILE_OPENVPN ? m->config.openvpn
+                                                       : m->config.wireguard_go,
+        .uid = m->config.client_uid,
+        .gid = m->config.client_gid,
+    };
+}
+
+/* A client that ended without a word must not be told of from inside an action: by the queue. */
+static void start_failed(struct manager *m, int error)
+{
+    manager_error(m, "the client cannot be started (%s)", strerror(-error));
+    manager_post(m, EVENT_CLIENT_ENDED);
+}
+
+void manager_client_start(struct manager *m)
+{
+    struct client_setup setup = client_setup(m);
+    int r;
+
+    m->status.bytes_in = m->status.bytes_out = 0;
+    m->secrets_digest = manager_secrets_digest(m, m->profile->name);
+    if (m->adopting) {
+        r = client_adopt(m->loop, &setup, on_client, m, &m->client);
+        if (r >= 0) {
+            log_notice("Profile %s: the running client is taken over", m->profile->name);
+            return;
+        }
+        log_info("No client to take over (%s)", strerror(-r));
+        m->adopting = false;
+        m->client = NULL;
+        start_failed(m, r);
+        return;
+    }
+    r = client_start(m->loop, &setup, on_client, m, &m->client);
+    if (r < 0) {
+        m->client = NULL;
+        start_failed(m, r);
+    }
+}
+
+void manager_client_stop(struct manager *m)
+{
+    m->client = client_free(m->client);
+    m->status.missing = 0;
+    m->status.bytes_in = m->status.bytes_out = 0;
+}
