@@ -86,20 +86,19 @@ static bool is_chain(const struct seal_op *op)
 
 /* All of one kind in one transaction. */
 static void apply_batch(struct nl_sock *nft, const struct seal_model *m, const struct items *ops,
-                        bool (*wanted)(const struct seal_op *op), struct apply_result *result)
+                        bool (*wanted)(const struct seal_op *op), uint32_t *generation,
+                        struct apply_result *result)
 {
     _cleanup_(nft_batch_freep) struct nft_batch *b = NULL;
     const struct seal_op *first = NULL;
-    uint32_t generation;
     unsigned n = 0;
-    int r = nft_generation(nft, &generation);
+    int r = nft_batch_new(*generation, &b);
 
-    if (r == 0)
-        r = nft_batch_new(generation, &b);
     for (size_t i = 0; i < ops->n; i++) {
         const struct seal_op *op = &ITEMS(ops, struct seal_op)[i];
 
-        if (!wanted(op))
+        /* nothing to put it into yet: the rules are loaded next */
+        if (!wanted(op) || (m->loaded & op->layer) == 0)
             continue;
         if (first == NULL)
             first = op;
@@ -110,7 +109,9 @@ static void apply_batch(struct nl_sock *nft, const struct seal_model *m, const s
     if (first == NULL)
         return;
     if (r == 0)
-        r = nft_batch_commit(b, nft, &generation);
+        r = nft_batch_commit(b, nft, generation);
+    if (r == -ERESTART)
+        return; /* somebody changed rules since we read them: the next pass reads again */
     if (r < 0)
         fail(result, first, m, r);
     else
@@ -120,6 +121,8 @@ static void apply_batch(struct nl_sock *nft, const struct seal_model *m, const s
 void apply_plan(struct nl_sock *rt, struct nl_sock *nft, const struct seal_model *m,
                 const struct items *ops, struct apply_result *ret)
 {
+    uint32_t generation = m->generation;
+
     *ret = (struct apply_result){0};
     for (size_t i = 0; i < ops->n; i++) {
         const struct seal_op *op = &ITEMS(ops, struct seal_op)[i];
@@ -133,6 +136,6 @@ void apply_plan(struct nl_sock *rt, struct nl_sock *nft, const struct seal_model
         else
             ret->done++;
     }
-    apply_batch(nft, m, ops, is_element, ret);
-    apply_batch(nft, m, ops, is_chain, ret);
+    apply_batch(nft, m, ops, is_element, &generation, ret);
+    apply_batch(nft, m, ops, is_chain, &generation, ret);
 }

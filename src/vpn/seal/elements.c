@@ -162,12 +162,13 @@ static int add_dns(const struct wish *w, struct items *list)
     return r;
 }
 
-static int add_tunnel(const struct wish *w, struct items *list)
+/* Only while the device is there: rules go by its name, which another one could take meanwhile. */
+static int add_tunnel(const struct wish *w, const struct seal_model *m, struct items *list)
 {
     char device[IFNAMSIZ] = {0};
     int r;
 
-    if (w->tunnel[0] == '\0')
+    if (w->tunnel[0] == '\0' || model_tunnel(m) == NULL)
         return 0;
     memcpy(device, w->tunnel, strlen(w->tunnel));
     r = add_key(list, SET_TUNNEL, device, sizeof(device));
@@ -209,7 +210,7 @@ int elements_of_wish(const struct wish *w, uint32_t uid, const struct seal_model
     if (r == 0)
         r = add_carriers(w, ret);
     if (r == 0)
-        r = add_tunnel(w, ret);
+        r = add_tunnel(w, m, ret);
     return r < 0 ? r : add_own(m, ret);
 }
 

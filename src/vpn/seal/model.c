@@ -2,6 +2,7 @@
 #include "vpn/seal/model.h"
 
 #include <errno.h>
+#include <linux/if_arp.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@ enum link_kind link_kind(const struct rt_link *link)
         return LINK_LO;
     if (strncmp(link->name, "vif", 3) == 0 && link->group == SEAL_VIF_GROUP)
         return LINK_VIF;
-    if (strcmp(link->name, SEAL_TUNNEL) == 0)
+    /* a device with link-layer addresses under this name is no tunnel, whoever made it */
+    if (strcmp(link->name, SEAL_TUNNEL) == 0 && link->arptype == ARPHRD_NONE)
         return LINK_TUNNEL;
     return LINK_UPLINK;
 }
@@ -57,10 +59,10 @@ const struct rt_link *model_link(const struct seal_model *m, uint32_t index)
     return NULL;
 }
 
-const struct rt_link *model_link_named(const struct seal_model *m, const char *name)
+const struct rt_link *model_tunnel(const struct seal_model *m)
 {
     for (size_t i = 0; i < m->links.n; i++)
-        if (strcmp(ITEMS(&m->links, struct rt_link)[i].name, name) == 0)
+        if (link_kind(&ITEMS(&m->links, struct rt_link)[i]) == LINK_TUNNEL)
             return &ITEMS(&m->links, struct rt_link)[i];
     return NULL;
 }

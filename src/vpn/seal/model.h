@@ -4,8 +4,9 @@
  * of our nftables tables the elements and the chains on devices. Lists are owned and grow; reading
  * again begins with model_clear(). Pure.
  *
- * A vif is named vif* and is in group 2, where the platform puts it; the tunnel has its fixed name;
- * lo is lo. Everything else is an uplink, by whatever name and in whatever group.
+ * A vif is named vif* and is in group 2, where the platform puts it; the tunnel has its fixed name
+ * and no link layer (tun, WireGuard); lo is lo. Everything else is an uplink, by whatever name and
+ * in whatever group.
  */
 #pragma once
 
@@ -103,4 +104,4 @@ struct seal_model {
 
 void model_free(struct seal_model *m);
 const struct rt_link *model_link(const struct seal_model *m, uint32_t index);
-const struct rt_link *model_link_named(const struct seal_model *m, const char *name);
+const struct rt_link *model_tunnel(const struct seal_model *m); /* NULL: there is none */

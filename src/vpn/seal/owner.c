@@ -174,11 +174,14 @@ static int on_nft(sd_event_source *s, int fd, uint32_t revents, void *user)
 {
     struct owner *o = user;
     uint32_t generation = 0;
+    int r;
 
     (void)s;
     (void)fd;
     (void)revents;
-    if (nft_monitor_read(o->nft_monitor, &generation) != 0)
+    r = nft_monitor_read(o->nft_monitor, &generation);
+    /* our own last change was read back already */
+    if (r < 0 || (r == 1 && generation != o->seal.model.generation))
         schedule(o);
     return 0;
 }

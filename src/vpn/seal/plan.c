@@ -192,7 +192,7 @@ static int wished_copies(const struct seal_model *m, uint8_t family, struct item
 static int wished_paths(const struct seal_model *m, const struct wish *w, uint8_t family,
                         struct items *ret)
 {
-    const struct rt_link *tunnel = w->tunnel[0] == '\0' ? NULL : model_link_named(m, w->tunnel);
+    const struct rt_link *tunnel = w->tunnel[0] == '\0' ? NULL : model_tunnel(m);
     struct path closed = path_to(family, SEAL_TABLE_TUNNEL, RTN_BLACKHOLE, CLOSED_METRIC), path;
     bool carried = w->tunnel_addr[family == AF_INET6].family != 0;
     int r = items_add(ret, &closed, sizeof(closed));
