@@ -4,12 +4,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/netlink.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -23,7 +21,6 @@
 #define STALLED_US       (60 * SECOND)
 #define BACKOFF_MIN_US   (1 * SECOND)
 #define BACKOFF_MAX_US   (60 * SECOND)
-#define BACKOFF_RESET_US (60 * SECOND) /* a tunnel that held that long was a good one */
 #define ADOPT_US         (3 * SECOND)
 #define STOP_US          (2 * SECOND)
 
@@ -69,181 +66,6 @@ void manager_disarm(sd_event_source *timer)
 bool manager_wants_up(const struct manager *m)
 {
     return !m->settings.down && !m->stopping && !platform_switched_off(m->platform);
-}
-
-/* ---- telling ---- */
-
-static void set_text(char *ret, const char *format, va_list args)
-{
-    char text[VPN_TEXT_MAX];
-    int n = vsnprintf(text, sizeof(text), format, args);
-
-    if (n > 0)
-        (void)str_escape(str_from(text), ret, VPN_TEXT_MAX);
-    else
-        ret[0] = '\0';
-}
-
-void manager_phase(struct manager *m, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    set_text(m->status.phase, format, args);
-    va_end(args);
-    manager_publish(m);
-}
-
-void manager_error(struct manager *m, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    set_text(m->status.error, format, args);
-    va_end(args);
-    m->status.error_us = manager_realtime_us();
-    manager_publish(m);
-}
-
-void manager_publish(struct manager *m)
-{
-    if (m->publish_source != NULL)
-        (void)sd_event_source_set_enabled(m->publish_source, SD_EVENT_ONESHOT);
-}
-
-void manager_tell(struct manager *m, enum vpn_event event, const char *text)
-{
-    if (m->listener.event != NULL)
-        m->listener.event(event, text, m->listener.user);
-}
-
-static int on_publish(sd_event_source *s, void *user)
-{
-    struct manager *m = user;
-    const struct vpn_status *st = &m->status;
-
-    (void)s;
-    (void)sd_notifyf(0, "STATUS=%s%s%s%s%s", machine_state_name(st->state),
-                     st->profile[0] ? ", profile " : "", st->profile, st->phase[0] ? ": " : "",
-                     st->phase);
-    manager_write_state(m);
-    if (m->listener.changed != NULL)
-        m->listener.changed(m->listener.user);
-    return 0;
-}
-
-static void tell_up(struct manager *m)
-{
-    char addr[ADDR_STR_MAX], text[VPN_TEXT_MAX];
-    const struct vpn_status *st = &m->status;
-    struct log_fields fields = {.interface = SEAL_TUNNEL, .action = "up", .address = addr};
-
-    if (st->server.family != 0)
-        (void)addr_format(&st->server, addr);
-    else
-        (void)snprintf(addr, sizeof(addr), "its server");
-    (void)snprintf(text, sizeof(text), "connected by %s to %s%s%s", st->profile, addr,
-                   st->tunnel.n_dns == 0 ? "; the server named no name server that qubes could ask, "
-                                           "so their queries are dropped"
-                                         : "",
-                   st->pushed_findings.refused > 0 ? "; values the server pushed were refused" : "");
-    log_event(LOG_NOTICE, &fields, "Up: %s", text);
-    manager_tell(m, VPN_EVENT_UP, text);
-}
-
-static void tell_state(struct manager *m, enum machine_state before)
-{
-    const struct vpn_status *st = &m->status;
-    struct log_fields fields = {.action = machine_state_name(st->state)};
-    const char *because = st->error[0] ? st->error : st->phase;
-
-    switch (st->state) {
-    case STATE_UNCONFIGURED:
-        log_event(LOG_NOTICE, &fields, "No profile to use (%s): sealed", st->phase);
-        break;
-    case STATE_SEALED:
-        if (!manager_wants_up(m)) {
-            log_event(LOG_NOTICE, &fields, "Down: sealed, qubes reach nothing");
-            manager_tell(m, VPN_EVENT_DOWN, "sealed, as wished");
-        } else if (before != STATE_SEALED) {
-            log_event(LOG_WARNING, &fields, "No tunnel (%s): sealed, another try follows", because);
-            if (machine_is_open(before) || m->tunnel_open)
-                manager_tell(m, VPN_EVENT_LOST, because);
-        }
-        break;
-    case STATE_RESOLVING:
-        log_event(LOG_INFO, &fields, "Profile %s: looking for its server", st->profile);
-        manager_tell(m, VPN_EVENT_CONNECTING, st->profile);
-        break;
-    case STATE_CONNECTING:
-        log_event(LOG_INFO, &fields, "Profile %s: connecting", st->profile);
-        if (machine_is_open(before))
-            manager_tell(m, VPN_EVENT_LOST, because);
-        break;
-    case STATE_UP: /* told when the seal has granted it */
-        break;
-    case STATE_STALLED:
-        log_event(LOG_WARNING, &fields, "The server is silent: qubes go into the tunnel or nowhere");
-        manager_tell(m, VPN_EVENT_STALLED, "the server is silent");
-        break;
-    case STATE_FAILED:
-        log_event(LOG_ERR, &fields, "Profile %s needs you: %s. Sealed", st->profile, because);
-        manager_tell(m, VPN_EVENT_FAILED, because);
-        break;
-    case MACHINE_STATES:
-        break;
-    }
-}
-
-/* ---- the wish ---- */
-
-static void add_carrier(struct wish *w, const struct openvpn_target *t, bool marked)
-{
-    if (w->n_carriers < WISH_CARRIERS_MAX && !(marked && t->protocol != IPPROTO_UDP))
-        w->carriers[w->n_carriers++] = (struct carrier){t->addr, t->port, t->protocol, marked};
-}
-
-/* WireGuard by either way: what the kernel can do turns out when the client starts. */
-static void add_carriers(const struct manager *m, struct wish *w)
-{
-    for (size_t i = 0; i < m->n_targets; i++) {
-        add_carrier(w, &m->targets[i], false);
-        if (m->profile->kind == PROFILE_WIREGUARD)
-            add_carrier(w, &m->targets[i], true);
-    }
-}
-
-static void add_tunnel(const struct manager *m, struct wish *w)
-{
-    (void)snprintf(w->tunnel, sizeof(w->tunnel), "%s", SEAL_TUNNEL);
-    w->tunnel_addr[0] = m->facts.addr4.addr;
-    w->tunnel_addr[1] = m->facts.addr6.addr;
-    w->mtu = m->facts.mtu;
-    w->n_dns = m->facts.n_dns;
-    memcpy(w->dns, m->facts.dns, sizeof(w->dns));
-    w->lookups = w->n_dns > 0 && platform_names_hosts(m->platform);
-}
-
-void manager_send_wish(struct manager *m, enum door door)
-{
-    struct wish w = {0};
-    const char *why = "";
-
-    m->door = door;
-    if (m->proxy_wanted) {
-        w.proxy = true;
-        w.proxy_uid = m->proxy_uid;
-    }
-    if (door == DOOR_RESOLVERS)
-        w.n_resolvers = platform_servers(m->platform, w.resolvers);
-    if (door == DOOR_CARRIERS || door == DOOR_TUNNEL)
-        add_carriers(m, &w);
-    if (door == DOOR_TUNNEL)
-        add_tunnel(m, &w);
-    if (seal_link_set(m->seal, &w, &why) < 0) {
-        manager_error(m, "this cannot be asked of the seal: %s", why);
-        manager_post(m, EVENT_CLIENT_BAD_PUSH); /* sealed, from wherever */
-    }
 }
 
 /* ---- actions ---- */
@@ -344,7 +166,7 @@ static void step(struct manager *m, enum machine_event event)
     }
     do_actions(m, actions);
     if (actions & ACTION_TELL)
-        tell_state(m, was_open ? STATE_UP : before);
+        manager_tell_state(m, was_open ? STATE_UP : before);
     manager_publish(m);
 }
 
@@ -365,137 +187,6 @@ void manager_post(struct manager *m, enum machine_event event)
         step(m, next);
     }
     m->draining = false;
-}
-
-/* ---- the seal answers ---- */
-
-static void tell_ready(struct manager *m)
-{
-    if (m->told_ready)
-        return;
-    m->told_ready = true;
-    (void)sd_notify(0, "READY=1");
-}
-
-static enum vpn_seal seal_state(enum door door)
-{
-    switch (door) {
-    case DOOR_CLOSED:
-        return SEAL_CLOSED;
-    case DOOR_RESOLVERS:
-    case DOOR_CARRIERS:
-        return SEAL_CARRIER;
-    case DOOR_TUNNEL:
-        return SEAL_TUNNEL_OPEN;
-    }
-    return SEAL_ABSENT;
-}
-
-static void tunnel_granted(struct manager *m)
-{
-    struct vpn_status *st = &m->status;
-
-    dns_addr_set(m->dns_addr, m->facts.dns, m->facts.n_dns);
-    manager_write_session(m);
-    if (m->tunnel_open)
-        return;
-    m->tunnel_open = st->has_tunnel = m->was_up = true;
-    m->up_us = manager_now_us();
-    m->tried = 0;
-    st->tunnel = m->facts;
-    st->connects++;
-    st->error[0] = st->phase[0] = '\0';
-    (void)snprintf(st->device, sizeof(st->device), "%s", SEAL_TUNNEL);
-    manager_arm(m->reset_timer, BACKOFF_RESET_US);
-    manager_remember(m);
-    tell_up(m);
-}
-
-static void on_granted(const struct wish *wish, void *user)
-{
-    struct manager *m = user;
-
-    (void)wish;
-    m->granted_door = m->door;
-    m->status.seal = seal_state(m->door);
-    m->status.proxy = wish->proxy;
-    m->status.seal_error[0] = '\0';
-    switch (m->door) {
-    case DOOR_CLOSED:
-        if (m->stopping)
-            (void)sd_event_exit(m->loop, 0);
-        break;
-    case DOOR_RESOLVERS:
-        manager_resolve_go_on(m);
-        break;
-    case DOOR_CARRIERS:
-        if (m->start_pending) {
-            m->start_pending = false;
-            manager_client_start(m);
-        }
-        break;
-    case DOOR_TUNNEL:
-        tunnel_granted(m);
-        break;
-    }
-    tell_ready(m);
-    manager_publish(m);
-}
-
-static void on_refused(const char *why, void *user)
-{
-    struct manager *m = user;
-
-    (void)snprintf(m->status.seal_error, sizeof(m->status.seal_error), "%s", why);
-    log_error("The seal refuses: %s", why);
-    manager_error(m, "the seal refuses: %s", why);
-    tell_ready(m);
-    switch (m->door) {
-    case DOOR_CLOSED:
-        if (m->stopping)
-            (void)sd_event_exit(m->loop, 1);
-        break;
-    case DOOR_RESOLVERS:
-        manager_post(m, EVENT_RESOLVE_FAILED);
-        break;
-    case DOOR_CARRIERS:
-    case DOOR_TUNNEL:
-        manager_post(m, EVENT_CLIENT_BAD_PUSH);
-        break;
-    }
-}
-
-static void on_lost(int error, void *user)
-{
-    struct manager *m = user;
-
-    m->status.seal = SEAL_ABSENT;
-    (void)snprintf(m->status.seal_error, sizeof(m->status.seal_error),
-                   "its owner does not answer (%s)", strerror(-error));
-    log_error("The seal's owner, qubes-vpn-forwarding, does not answer (%s): no client is started; "
-              "what was armed stays",
-              strerror(-error));
-    tell_ready(m);
-    manager_publish(m);
-    if (m->stopping) {
-        (void)sd_event_exit(m->loop, 0);
-    } else if (machine_is_open(m->machine.state) && !m->tunnel_open) {
-        manager_error(m, "the seal's owner does not answer");
-        manager_post(m, EVENT_CLIENT_ENDED); /* it said up, and was never let through */
-    } else {
-        manager_post(m, EVENT_SEAL_LOST);
-    }
-}
-
-static void on_back(void *user)
-{
-    struct manager *m = user;
-
-    log_info("The seal's owner answers");
-    m->status.seal_error[0] = '\0';
-    manager_post(m, EVENT_SEAL_BACK);
-    if (m->machine.state == STATE_SEALED && m->profile != NULL && manager_wants_up(m))
-        manager_post(m, EVENT_RETRY);
 }
 
 /* ---- timers ---- */
@@ -561,6 +252,13 @@ static int on_stop_timer(sd_event_source *s, uint64_t usec, void *user)
     log_warning("The seal did not answer in time: it may keep the client's endpoints open, and "
                 "no client runs");
     return sd_event_exit(m->loop, 1);
+}
+
+static int on_publish(sd_event_source *s, void *user)
+{
+    (void)s;
+    manager_tell_status(user);
+    return 0;
 }
 
 static int add_timer(struct manager *m, uint64_t accuracy, sd_event_source **ret,
@@ -629,7 +327,6 @@ static void manager_freep(struct manager **m)
 
 int manager_new(sd_event *loop, const struct manager_config *config, struct manager **ret)
 {
-    struct seal_link_ops ops = {on_granted, on_refused, on_lost, on_back, NULL};
     _cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
     int r;
 
@@ -640,7 +337,6 @@ int manager_new(sd_event *loop, const struct manager_config *config, struct mana
     m->machine.state = m->status.state = STATE_SEALED;
     m->status.since_us = manager_realtime_us();
     m->backoff_us = BACKOFF_MIN_US;
-    ops.user = m;
     r = nl_open(NETLINK_ROUTE, &m->route);
     if (r >= 0)
         r = nl_open(NETLINK_NETFILTER, &m->netfilter);
@@ -653,7 +349,7 @@ int manager_new(sd_event *loop, const struct manager_config *config, struct mana
     if (r >= 0)
         r = resolver_new(loop, &m->resolver);
     if (r >= 0)
-        r = seal_link_new(loop, config->seal, &ops, &m->seal);
+        r = manager_seal_new(m);
     if (r >= 0)
         r = folder_open(config->folder, &m->folder);
     if (r >= 0)

@@ -23,6 +23,7 @@
 #define EXACT 1       /* accuracy of a timer in microseconds; 0 would mean 250 ms to sd-event */
 #define LAZY  1000000
 
+#define MANAGER_RESET_US   60000000 /* a tunnel that held that long was a good one */
 #define MANAGER_QUEUE_MAX   32
 #define MANAGER_TARGETS_MAX 32 /* each may be two carriers: by user and by mark */
 
@@ -100,9 +101,6 @@ struct manager {
 
 /* manager.c */
 void manager_post(struct manager *m, enum machine_event event);
-__attribute__((format(printf, 2, 3))) void manager_phase(struct manager *m, const char *format, ...);
-__attribute__((format(printf, 2, 3))) void manager_error(struct manager *m, const char *format, ...);
-void manager_publish(struct manager *m); /* soon, once */
 bool manager_wants_up(const struct manager *m);
 void manager_arm(sd_event_source *timer, uint64_t delay_us);
 void manager_disarm(sd_event_source *timer);
@@ -110,7 +108,18 @@ uint64_t manager_now_us(void);
 uint64_t manager_realtime_us(void);
 uint32_t manager_random(void);
 void manager_arm_state(struct manager *m); /* the time limit of the state, from now */
+
+/* manager_tell.c */
+__attribute__((format(printf, 2, 3))) void manager_phase(struct manager *m, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void manager_error(struct manager *m, const char *format, ...);
+void manager_publish(struct manager *m); /* soon, once: manager_tell_status() */
+void manager_tell_status(struct manager *m);
 void manager_tell(struct manager *m, enum vpn_event event, const char *text);
+void manager_tell_up(struct manager *m);
+void manager_tell_state(struct manager *m, enum machine_state before);
+
+/* manager_seal.c */
+int manager_seal_new(struct manager *m);
 void manager_send_wish(struct manager *m, enum door door);
 
 /* manager_resolve.c */
