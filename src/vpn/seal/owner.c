@@ -23,6 +23,7 @@
 #define TICK_US     UINT64_C(10000000)
 #define RETRY_US    UINT64_C(100000)
 #define RETRY_MAX   UINT64_C(10000000)
+#define BARRIER_US  UINT64_C(2000000)
 #define LAZY_US     UINT64_C(1000000)
 
 struct owner {
@@ -70,10 +71,20 @@ static void store(struct owner *o)
 
     if (fd == o->stored)
         return;
-    if (o->stored >= 0)
-        (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" STORED_NAME);
     (void)sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" STORED_NAME "\nFDPOLL=0", &fd, 1);
     o->stored = fd;
+}
+
+/* Waits until the manager has closed its copy: only then do the tables lose their owner. */
+static void let_go(void *user)
+{
+    struct owner *o = user;
+
+    if (o->stored < 0)
+        return;
+    (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" STORED_NAME);
+    (void)sd_notify_barrier(0, BARRIER_US);
+    o->stored = -1;
 }
 
 /* ---- the pass ---- */
@@ -319,6 +330,8 @@ static int owner_start(struct owner *o)
         return r;
     o->stored = take_stored();
     r = seal_open(&o->seal, &o->config->seal, o->config->nft_program, o->stored);
+    o->seal.let_go = let_go;
+    o->seal.user = o;
     return r < 0 ? r : add_monitors(o);
 }
 

@@ -72,6 +72,17 @@ static unsigned unloaded(const struct seal *s)
     return s->config.layers & (LAYER_INET | LAYER_EGRESS) & ~s->model.loaded;
 }
 
+/* Left by an owner that died: anybody could change them now. Asked once; an old kernel cannot. */
+static bool unowned(struct seal *s)
+{
+    unsigned layers = s->config.layers & (LAYER_INET | LAYER_EGRESS);
+
+    if (s->asked_to_own || (layers & ~s->model.owned) == 0)
+        return false;
+    s->asked_to_own = true;
+    return true;
+}
+
 /* Something of R was gone that is not there because of the wish or a new device. */
 static bool lost_rules(const struct items *ops)
 {
@@ -83,10 +94,19 @@ static bool lost_rules(const struct items *ops)
 
 static int load(struct seal *s)
 {
-    char text[200];
+    char text[200] = "";
     int r;
 
-    r = skeleton_load(&s->nft, s->nft_program, s->config.layers, &s->model, text, sizeof(text));
+    r = skeleton_load(s->nft, s->nft_program, s->config.layers, &s->model, text, sizeof(text));
+    if (r == -EBUSY) { /* another version of this program loaded them */
+        if (s->let_go != NULL)
+            s->let_go(s->user);
+        s->nft = nl_free(s->nft);
+        r = nl_open(NETLINK_NETFILTER, &s->nft);
+        if (r == 0)
+            r = skeleton_load(s->nft, s->nft_program, s->config.layers, &s->model, text,
+                              sizeof(text));
+    }
     if (r < 0)
         (void)snprintf(s->why, sizeof(s->why), "the rules could not be loaded (%s)%s%s",
                        r == -EPERM ? "another owner holds the tables, or CAP_NET_ADMIN is missing"
@@ -124,8 +144,8 @@ static int one_pass(struct seal *s, bool *ret_settled)
         return r;
     s->changed += (unsigned)ops.n + switched;
     s->broken = layers_of(&ops) | unloaded(s);
-    *ret_settled = s->broken == 0;
     s->why[0] = '\0';
+    *ret_settled = s->broken == 0 && !unowned(s);
     if (*ret_settled) {
         if (missing[0] != '\0')
             (void)snprintf(s->why, sizeof(s->why), "%s", missing);
@@ -134,7 +154,7 @@ static int one_pass(struct seal *s, bool *ret_settled)
     s->restored |= unloaded(s) != 0 || lost_rules(&ops);
     /* routes before rules: they need no other program, and close by themselves */
     apply_plan(s->rt, s->nft, &s->model, &ops, &result);
-    if (unloaded(s) != 0 && load(s) < 0)
+    if ((unloaded(s) != 0 || s->broken == 0) && load(s) < 0)
         return 0;
     if (result.failed > 0)
         (void)snprintf(s->why, sizeof(s->why), "%u changes failed, the first: %s", result.failed,

@@ -12,9 +12,13 @@ struct seal {
     struct seal_config config;
     const char *nft_program;
     struct nl_sock *rt, *nft; /* owned */
+    /* The socket nft is about to be closed: whoever else holds it closes it now. May be NULL. */
+    void (*let_go)(void *user);
+    void *user;
     struct seal_model model;
     struct wish wish;
     bool adopted; /* the wish was read from the kernel, or set */
+    bool asked_to_own;
     bool armed;   /* after the last pass: all configured layers are whole */
     unsigned broken;         /* layers that are not */
     unsigned changed;        /* what the last pass had to change */

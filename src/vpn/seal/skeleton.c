@@ -241,48 +241,43 @@ static int start_over(struct nl_sock *nft, unsigned missing)
     return prepare(nft, missing);
 }
 
-static int give_up_ownership(struct nl_sock **nft, unsigned missing)
+/* Our own ownership keeps nft out as well. */
+static int check_owner(struct nl_sock *nft, unsigned missing)
 {
-    bool ours = false;
-
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         struct nft_table table = {0};
         int r = (missing & parts[i].layer) == 0
                     ? 0
-                    : nft_table_read(*nft, parts[i].family, SEAL_NFT_TABLE, &table);
+                    : nft_table_read(nft, parts[i].family, SEAL_NFT_TABLE, &table);
 
         if (r < 0)
             return r;
-        if (table.owner != 0 && table.owner != nl_port(*nft))
-            return -EPERM; /* another owner lives */
-        ours |= table.owner != 0;
+        if (table.owner != 0)
+            return table.owner == nl_port(nft) ? -EBUSY : -EPERM;
     }
-    if (!ours)
-        return 0;
-    *nft = nl_free(*nft);
-    return nl_open(NETLINK_NETFILTER, nft);
+    return 0;
 }
 
-int skeleton_load(struct nl_sock **nft, const char *nft_program, unsigned layers,
+int skeleton_load(struct nl_sock *nft, const char nft_program, unsigned layers,
                   const struct seal_model *m, char *why, size_t why_size)
 {
     unsigned missing = layers & (LAYER_INET | LAYER_EGRESS) & ~m->loaded;
-    int r = give_up_ownership(nft, missing);
+    int r = check_owner(nft, missing);
 
     why[0] = '\0';
     if (r == 0)
-        r = prepare(*nft, missing);
+        r = prepare(nft, missing);
     if (r == 0 && missing != 0)
         r = load_text(nft_program, missing, why, why_size);
-    if (r == -EBADMSG && start_over(*nft, missing) == 0)
+    if (r == -EBADMSG && start_over(nft, missing) == 0)
         r = load_text(nft_program, missing, why, why_size);
     for (size_t i = 0; i < ARRAY_SIZE(parts) && r >= 0; i++) {
         if ((layers & parts[i].layer) == 0)
             continue;
         if ((missing & parts[i].layer) != 0)
-            r = keep_fingerprint(*nft, &parts[i]);
+            r = keep_fingerprint(nft, &parts[i]);
         if (r == 0)
-            r = write_flags(*nft, &parts[i], NFT_TABLE_OWNED | NFT_TABLE_PERSISTENT);
+            r = write_flags(nft, &parts[i], NFT_TABLE_OWNED | NFT_TABLE_PERSISTENT);
     }
     return r < 0 ? r : 0;
 }

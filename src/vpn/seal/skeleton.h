@@ -16,9 +16,9 @@ int skeleton_read(struct nl_sock *nft, unsigned layers, struct seal_model *m);
 
 /*
  * Loads what is not as it should be (layers less m->loaded) over whatever is there and takes
- * ownership. *nft is replaced by a fresh socket where the tables were ours already: giving them up
- * for a moment is the only way for the text to be loaded, and while that lasts the routes and the
- * old rules hold. why gets what nft said. 0; -EBADMSG: nft refused; other -errno.
+ * ownership. why gets what nft said. 0; -EBADMSG: nft refused; -EPERM: another owner lives;
+ * -EBUSY: the tables are nft's own socket's: it has to be closed and opened again first, wherever
+ * it is held. The routes and the old rules hold while nobody owns the tables.
  */
-int skeleton_load(struct nl_sock **nft, const char *nft_program, unsigned layers,
+int skeleton_load(struct nl_sock *nft, const char *nft_program, unsigned layers,
                   const struct seal_model *m, char *why, size_t why_size);
