@@ -258,7 +258,7 @@ static int check_owner(struct nl_sock *nft, unsigned missing)
     return 0;
 }
 
-int skeleton_load(struct nl_sock *nft, const char nft_program, unsigned layers,
+int skeleton_load(struct nl_sock *nft, const char *nft_program, unsigned layers,
                   const struct seal_model *m, char *why, size_t why_size)
 {
     unsigned missing = layers & (LAYER_INET | LAYER_EGRESS) & ~m->loaded;
