@@ -67,8 +67,9 @@ struct folder_settings {
 int folder_read_settings(struct folder *f, struct folder_settings *ret, struct findings *findings);
 int folder_write_settings(struct folder *f, const struct folder_settings *s);
 /*
- * Which profile is used: the chosen one, else the only one, else qubes-vpn.conf. -ENOENT: none;
- * -ENOTUNIQ: several and none chosen; -ESTALE: the chosen one is gone. *ret is borrowed from l.
+ * Which profile is used: the chosen one, else the only one, else the first of the fail-over list,
+ * else qubes-vpn.conf. -ENOENT: there is none; -ENOTUNIQ: several and none chosen; -ESTALE: the
+ * chosen one is gone. *ret is borrowed from l.
  */
 int folder_choose(const struct folder_list *l, const struct folder_settings *s, const char **ret);
 
@@ -105,7 +106,8 @@ int folder_delete(struct folder *f, const char *name);
  * Called when something that counts is another than before: the folder itself, a regular file in it
  * (also ca.crt and the like), the settings or a secret. Told by inotify, settled (100 ms without an
  * event; 2 s after a write whose writer has not closed the file), then compared by name, inode, size
- * and times: touching nothing, or our own writing, calls nobody. The watch ends with the folder.
+ * and times: our own writing calls nobody. Read the folder after this call: what changes between is
+ * noticed. The watch ends with the folder. -ENOENT: not even its parent is there.
  */
 typedef void (*folder_changed_fn)(struct folder *f, void *user);
 int folder_watch(struct folder *f, sd_event *loop, folder_changed_fn fn, void *user);
