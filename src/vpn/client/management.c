@@ -234,6 +234,21 @@ static void parse_bytes(struct str text, struct management_message *m)
     m->bytes_out = str_to_number(out);
 }
 
+/* nclients=N,bytesin=N,bytesout=N: the answer to "load-stats". */
+static bool parse_load(struct str text, struct management_message *m)
+{
+    struct str clients, in, out;
+
+    if (!str_cut(&text, "nclients=") || !str_next(&text, ',', &clients) ||
+        !str_next(&text, ',', &in) || !str_next(&text, ',', &out) || !str_cut(&in, "bytesin=") ||
+        !str_cut(&out, "bytesout="))
+        return false;
+    m->kind = MANAGEMENT_BYTES;
+    m->bytes_in = str_to_number(in);
+    m->bytes_out = str_to_number(out);
+    return true;
+}
+
 static void parse_notification(struct str text, struct management_message *m)
 {
     m->kind = MANAGEMENT_OTHER;
@@ -283,6 +298,7 @@ void management_parse(struct str line, struct management_message *ret)
     } else if (str_cut(&text, "SUCCESS: ")) {
         m.kind = MANAGEMENT_SUCCESS;
         m.text = text;
+        (void)parse_load(text, &m);
     } else if (str_cut(&text, "ERROR: ")) {
         m.kind = MANAGEMENT_ERROR;
         m.text = text;

@@ -16,6 +16,7 @@
 #define START_LIMIT_MS 15000 /* to its first words; a slow machine, many certificates */
 #define ADOPT_LIMIT_MS 3000
 #define LOG_MAX        (256 * 1024)
+#define RESTART_GRACE_MS 200
 
 struct text { /* wiped: it holds keys */
     char *p;
@@ -148,34 +149,38 @@ static int openvpn_driver_new(struct client *c)
     return 0;
 }
 
-static int openvpn_start(struct client *c)
+/* The process and the connection to it; the device is there. */
+static int openvpn_launch(struct client *c)
 {
+    struct openvpn_driver *d = c->driver;
     _cleanup_(freep) char *path = NULL;
-    struct openvpn_driver *d;
     uint64_t digest;
-    int r;
+    int r = openvpn_socket_path(c, &path);
 
-    if (c->program == NULL)
-        return -ENOENT;
-    r = openvpn_driver_new(c);
-    if (r == 0)
-        r = openvpn_socket_path(c, &path);
     if (r == 0)
         r = openvpn_digest(c, &digest);
-    if (r == 0)
-        r = device_make_tun(c->nl, c->uid);
     if (r == 0)
         r = openvpn_spawn(c, path);
     if (r == 0)
         r = runtime_remember(c->folder, &c->process, digest);
     if (r == 0)
         r = openvpn_connect(c, START_LIMIT_MS);
-    if (r < 0)
-        return r;
-    d = c->driver;
+    if (r == 0)
+        r = management_link_send(d->link, "state on", NULL, NULL);
     /* it goes on by itself when we are not there; the hold at the start is for being heard */
-    r = management_link_send(d->link, "state on", NULL, NULL);
     return r < 0 ? r : management_link_send(d->link, "hold off", NULL, NULL);
+}
+
+static int openvpn_start(struct client *c)
+{
+    int r;
+
+    if (c->program == NULL)
+        return -ENOENT;
+    r = openvpn_driver_new(c);
+    if (r == 0)
+        r = device_make_tun(c->nl, c->uid);
+    return r < 0 ? r : openvpn_launch(c);
 }
 
 static int openvpn_adopt(struct client *c)
@@ -203,19 +208,47 @@ static int openvpn_adopt(struct client *c)
     return r < 0 ? r : management_link_send(d->link, "state", NULL, NULL);
 }
 
-static void openvpn_restart(struct client *c)
+static void openvpn_disconnect(struct openvpn_driver *d)
+{
+    d->link = management_link_free(d->link);
+    d->exit = sd_event_source_disable_unref(d->exit);
+    d->kill = sd_event_source_disable_unref(d->kill);
+}
+
+static int openvpn_respawn(struct client *c)
 {
     struct openvpn_driver *d = c->driver;
 
-    if (d->link == NULL || d->adopting)
-        return;
-    d->refused = false;
-    if (d->holding) {
-        d->holding = false;
-        (void)management_link_send(d->link, "hold release", NULL, NULL);
-    } else {
-        (void)management_link_send(d->link, "signal SIGUSR1", NULL, NULL);
+    openvpn_disconnect(d);
+    (void)process_signal(&c->process, SIGTERM);
+    if (!process_wait(&c->process, RESTART_GRACE_MS)) {
+        (void)process_signal(&c->process, SIGKILL);
+        if (!process_wait(&c->process, RESTART_GRACE_MS))
+            return -EBUSY;
     }
+    process_forget(&c->process);
+    (void)runtime_remove(c->sockets, "management"); /* killed, it leaves its socket */
+    d->asked = ASKED_NOTHING;
+    d->up = d->refused = d->collecting = d->adopting = d->looping = false;
+    d->fatal[0] = d->phase[0] = '\0';
+    return openvpn_launch(c);
+}
+
+/*
+ * OpenVPN takes SIGUSR1 for SIGHUP while it sets itself up (in a pause, asking for a secret, calling
+ * by TCP), and dies of it, since its configuration came by a descriptor.
+ */
+static void openvpn_restart(struct client *c)
+{
+    struct openvpn_driver *d = c->driver;
+    int r;
+
+    if (d->link != NULL && d->looping &&
+        management_link_send(d->link, "signal SIGUSR1", NULL, NULL) == 0)
+        return;
+    r = openvpn_respawn(c);
+    if (r < 0)
+        (void)client_post(c, CLIENT_ENDED, "it cannot be started again: %s", strerror(-r));
 }
 
 static int openvpn_poll(struct client *c)
@@ -232,9 +265,7 @@ static void openvpn_release(struct client *c, bool stop)
     (void)stop; /* SIGTERM is all it needs */
     if (d == NULL)
         return;
-    d->link = management_link_free(d->link);
-    (void)sd_event_source_disable_unref(d->exit);
-    (void)sd_event_source_disable_unref(d->kill);
+    openvpn_disconnect(d);
     free(d->told.text);
     explicit_bzero(&d->secrets, sizeof(d->secrets));
     free(d);

@@ -45,7 +45,9 @@ struct openvpn_driver {
     struct openvpn_secrets secrets;
     struct openvpn_told told;
     bool collecting; /* inside an UPDOWN:UP block */
-    bool up, refused, holding;
+    bool up, refused;
+    bool profile_refused; /* the name and password of the file itself: not again */
+    bool looping; /* in OpenVPN's main loop: a signal starts the connection over, see openvpn.c */
     char challenge[CLIENT_TEXT_MAX]; /* of the question asked */
     bool has_static;
     char fatal[CLIENT_TEXT_MAX];     /* last words */

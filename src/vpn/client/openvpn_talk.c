@@ -225,6 +225,19 @@ int openvpn_give_secret(struct client *c, enum client_secret kind, const char *n
     return r == -EAGAIN ? 0 : r;
 }
 
+/* A name and a password that the profile's file brought along, unless there are others. */
+static void take_from_profile(struct openvpn_driver *d)
+{
+    struct openvpn_secrets *s = &d->secrets;
+    const char *user, *password;
+
+    if (s->have_user_password || d->profile_refused ||
+        !openvpn_credentials(d->client->profile, &user, &password) || password[0] == '\0')
+        return;
+    s->have_user_password =
+        secret_copy(s->user, user) == 0 && secret_copy(s->password, password) == 0;
+}
+
 static bool on_need_user_password(struct openvpn_driver *d, const struct management_message *m)
 {
     d->refused = false;
@@ -233,10 +246,11 @@ static bool on_need_user_password(struct openvpn_driver *d, const struct managem
         return ask(d, ASKED_DYNAMIC, SECRET_CHALLENGE, d->challenge);
     (void)str_escape(m->challenge.p != NULL ? m->challenge : str_from(""), d->challenge,
                      sizeof(d->challenge));
+    take_from_profile(d);
     d->asked = ASKED_USER_PASSWORD;
     if (answer(d) == 0)
         return true;
-    if (d->secrets.have_user_password)
+    if (d->secrets.have_user_password && d->has_static)
         return ask(d, ASKED_STATIC, SECRET_CHALLENGE, d->challenge);
     return ask(d, ASKED_USER_PASSWORD, SECRET_USER_PASSWORD, "");
 }
@@ -273,6 +287,7 @@ static bool on_failed(struct openvpn_driver *d, const struct management_message 
         return say_refused(d, "the password does not open the private key");
     if (keep_dynamic(d, m))
         return true;
+    d->profile_refused = true;
     (void)str_escape(m->text, reason, sizeof(reason));
     (void)snprintf(text, sizeof(text), "the server refused the log-in%s%s",
                    reason[0] != '\0' ? ": " : "", reason);
@@ -288,14 +303,6 @@ static bool on_need_other(struct openvpn_driver *d, const struct management_mess
     return say_refused(d, text);
 }
 
-static bool on_hold(struct openvpn_driver *d)
-{
-    d->holding = d->refused; /* no further try with what was refused */
-    if (!d->holding)
-        (void)management_link_send(d->link, "hold release", NULL, NULL);
-    return true;
-}
-
 bool openvpn_say_up(struct openvpn_driver *d, const struct management_message *state)
 {
     struct client_event e = {.kind = CLIENT_UP,
@@ -304,7 +311,7 @@ bool openvpn_say_up(struct openvpn_driver *d, const struct management_message *s
                              .findings = &d->told.findings,
                              .server = state->server};
 
-    d->up = true;
+    d->up = d->looping = true;
     d->phase[0] = '\0';
     d->asked = ASKED_NOTHING;
     if (!event_allowed(d)) {
@@ -327,7 +334,7 @@ static bool on_starting_over(struct openvpn_driver *d, const struct management_m
     char text[CLIENT_TEXT_MAX / 2];
     bool was_up = d->up;
 
-    d->up = false;
+    d->up = d->looping = false;
     d->asked = ASKED_NOTHING;
     d->phase[0] = '\0';
     if (d->refused || d->secrets.dynamic_id[0] != '\0')
@@ -349,15 +356,18 @@ static bool on_state(struct openvpn_driver *d, const struct management_message *
     case OPENVPN_EXITING:
     case OPENVPN_OTHER:
         return true; /* the end of the process says more */
-    case OPENVPN_STARTING:
     case OPENVPN_WAIT:
     case OPENVPN_AUTH:
     case OPENVPN_GET_CONFIG:
     case OPENVPN_ASSIGN_IP:
     case OPENVPN_ADD_ROUTES:
+    case OPENVPN_AUTH_PENDING:
+        d->looping = true;
+        break;
+    case OPENVPN_STARTING:
     case OPENVPN_RESOLVE:
     case OPENVPN_TCP_CONNECT:
-    case OPENVPN_AUTH_PENDING:
+        d->looping = false;
         break;
     }
     if (d->up || strcmp(d->phase, words) == 0)
@@ -400,7 +410,8 @@ static bool on_message(const struct management_message *m, void *user)
         return on_adopt_answer(d, m);
     switch (m->kind) {
     case MANAGEMENT_HOLD:
-        return on_hold(d);
+        (void)management_link_send(d->link, "hold release", NULL, NULL);
+        return true;
     case MANAGEMENT_STATE:
         return on_state(d, m);
     case MANAGEMENT_NEED_USER_PASSWORD:
