@@ -118,7 +118,7 @@ class OpenvpnServer:
         self.folder = f"{node.lab.work}/{node.name}-{self.device}"
         os.makedirs(f"{self.folder}/ccd")
         self.pushes, self.address, self.address6 = tuple(pushes), self.site.client, self.site.client6
-        self.process = None
+        self.process, self.frozen = None, False
         self.push()
 
     def push(self, *pushes, address=..., address6=...):
@@ -151,6 +151,7 @@ class OpenvpnServer:
         return words + list(self.options)
 
     def start(self):
+        self.frozen = False
         open(f"{self.folder}/log", "w", encoding="utf-8").close()
         self.process = self.node.popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
@@ -181,6 +182,8 @@ class OpenvpnServer:
         return text
 
     def clients(self):
+        if self.frozen or not self.process or self.process.poll() is not None:
+            return []
         return [line for line in self.manage("status 3").splitlines() if line.startswith("CLIENT_LIST")]
 
     def kick(self):
@@ -190,6 +193,7 @@ class OpenvpnServer:
 
     def freeze(self, frozen=True):
         """The server goes silent (no packet says so), or comes back."""
+        self.frozen = frozen
         self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop(self):

@@ -520,12 +520,14 @@ def shoot(world, vectors=None, actors="ASTLPD"):
     """Sends each vector once; S and T only while there is a tunnel. Returns how many."""
     count = 0
     up = world.tunnel_device() is not None
-    with world.sender("work", "eth0") as qube, world.sender(world.netvm, world.vpn.vif) as uplink, \
-            (world.sender(world.server.node.name, world.tunnel_device()) if up else contextlib.nullcontext()) as tunnel:
+    nothing = contextlib.nullcontext()
+    with world.sender("work", "eth0") as qube, \
+            (world.sender(world.netvm, world.vpn.vif) if world.vpn.is_running else nothing) as uplink, \
+            (world.sender(world.server.node.name, world.server.device) if up else nothing) as tunnel:
         if up and "S" in actors:
             world.open_flow()
         for one in ALL if vectors is None else vectors:
-            if one.actor not in actors or one.actor in "ST" and not up:
+            if one.actor not in actors or one.actor in "ST" and not up or one.actor == "L" and uplink is None:
                 continue
             made = one.make(world, one.payload())
             count += 1
