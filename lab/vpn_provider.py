@@ -215,12 +215,14 @@ class WireguardServer:
         self.process = None
 
     def start(self, peer="client"):
+        control = f"/var/run/wireguard/{self.device}.sock"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(control)  # of one that was killed
         private, _ = wireguard_key(self.node.name)
         loud = {"PATH": os.environ["PATH"], "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
         self.process = self.node.popen(["wireguard-go", "-f", self.device], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        env=loud)
-        control = f"/var/run/wireguard/{self.device}.sock"
         wait_until(lambda: os.path.exists(control), 5 * SLOW, "wireguard-go")
         path = f"{self.node.lab.work}/{self.device}.conf"
         with open(path, "w", encoding="ascii") as file:

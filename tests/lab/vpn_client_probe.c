@@ -2,9 +2,10 @@
 /*
  * Runs one VPN client and prints its events as lines, for lab tests:
  *
- *   vpn-client-probe PROFILE RUNTIME UID [adopt]
+ *   vpn-client-probe PROFILE RUNTIME UID [adopt] [targets=ADDR,ADDR...]
  *
- * The endpoints of the profile have to be addresses. Lines on standard input: "user NAME PASSWORD",
+ * The endpoints of the profile have to be addresses; targets are tried in their place, on the port
+ * of the first. Lines on standard input: "user NAME PASSWORD",
  * "key PASSWORD", "challenge TEXT", "restart", "poll", "configure" (sets the device up with what the
  * judge let pass), "leave" and "free" (both end the probe).
  */
@@ -196,9 +197,26 @@ static void fill_targets(struct probe *p, const struct profile *profile)
     }
 }
 
+static void replace_targets(struct probe *p, const char *text)
+{
+    const uint16_t port = p->targets[0].port;
+    const uint8_t protocol = p->targets[0].protocol;
+    struct str rest = str_from(text), one;
+
+    p->n_targets = 0;
+    while (str_next(&rest, ',', &one) && p->n_targets < PROFILE_ENDPOINTS_MAX) {
+        struct openvpn_target *t = &p->targets[p->n_targets];
+
+        *t = (struct openvpn_target){.port = port, .protocol = protocol};
+        if (addr_parse(one, &t->addr) == 0)
+            p->n_targets++;
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct probe p;
+    bool adopt = false;
     struct client_setup setup = {0};
     struct profile *profile;
     sigset_t term;
@@ -210,6 +228,12 @@ int main(int argc, char **argv)
     if (profile == NULL)
         return 1;
     fill_targets(&p, profile);
+    for (int i = 4; i < argc; i++) {
+        if (strncmp(argv[i], "targets=", 8) == 0)
+            replace_targets(&p, argv[i] + 8);
+        else
+            adopt = true;
+    }
     setup = (struct client_setup){.profile = profile,
                                   .targets = p.targets,
                                   .n_targets = p.n_targets,
@@ -225,8 +249,8 @@ int main(int argc, char **argv)
     if (r >= 0)
         r = sd_event_add_io(p.loop, NULL, STDIN_FILENO, EPOLLIN, on_input, &p);
     if (r >= 0)
-        r = argc > 4 ? client_adopt(p.loop, &setup, on_event, &p, &p.client)
-                     : client_start(p.loop, &setup, on_event, &p, &p.client);
+        r = adopt ? client_adopt(p.loop, &setup, on_event, &p, &p.client)
+                  : client_start(p.loop, &setup, on_event, &p, &p.client);
     if (r < 0) {
         print("failed %s\n", strerror(-r));
         return 1;

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The WireGuard driver with a real server, through the probe that prints its events. Where the kernel has WireGuard the
+driver uses it and the tests of wireguard-go are skipped, and the other way round; the rest runs with either."""
+
+import os
+import signal
+
+import pytest
+
+from lab.node import wait_until
+from lab.router import SLOW, available
+from lab.vpn_provider import VPN_DNS, way
+from test_vpn_client import PROBE, UID, alive, device, net  # noqa: F401  pylint: disable=unused-import
+
+pytestmark = pytest.mark.skipif(not available(PROBE), reason="vpn-client-probe is not built")
+
+UP = f"UP 10.66.0.2 fd00:66::2 server 203.0.113.10 mtu 1420 dns {VPN_DNS}"
+
+
+@pytest.fixture
+def in_kernel(net):
+    node = net["vpn"]
+    found = node.run(["ip", "link", "add", "wgtest", "type", "wireguard"], check=False).returncode == 0
+    if found:
+        node.run(["ip", "link", "del", "wgtest"])
+    return found
+
+
+@pytest.fixture
+def go(in_kernel):
+    if in_kernel:
+        pytest.skip("the kernel has WireGuard: wireguard-go is not used")
+
+
+def configure(net, probe):
+    """What the supervisor does after CLIENT_UP, without the seal: addresses, and a route for the targets."""
+    probe.say("configure")
+    probe.wait("configured 0")
+    net["vpn"].batch("route add 198.51.100.0/24 dev qubes-vpn\n")
+
+
+def test_connects_and_ends(net):
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    assert probe.wait("CONNECTING") == "CONNECTING asking 203.0.113.10 port 51820"
+    assert probe.wait("UP ") == UP
+    configure(net, probe)
+    text = device(net)
+    assert "inet 10.66.0.2/32" in text and "inet6 fd00:66::2/128" in text and "fe80" not in text
+    wait_until(lambda: way(net["vpn"], timeout=0.2, source="10.66.0.2") == "VPN", 5 * SLOW, "the tunnel carries")
+    probe.say("poll")
+    received, sent = (int(word) for word in probe.wait("ALIVE").split()[1:])
+    assert received > 92 and sent > 148
+    probe.end()
+    assert device(net) == "" and not os.path.exists(f"{probe.runtime}/client/wireguard.sock")
+
+
+def test_client_has_no_rights(net, go):
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    pid = probe.client()
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == status["Gid"].split() == [str(UID)] * 4 and status["Groups"].split() == []
+    assert all(int(status[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"].strip() == "2"
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        assert sorted(line.split(b"=")[0] for line in file.read().split(b"\0") if line) == [
+            b"LOG_LEVEL", b"WG_PROCESS_FOREGROUND", b"WG_TUN_FD", b"WG_UAPI_FD"]
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        assert file.read() == b"wireguard-go\0-f\0qubes-vpn\0"
+    names = {os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0].split(" ")[0] for fd in os.listdir(f"/proc/{pid}/fd")}
+    assert names <= {"/dev/null", "/memfd", "/dev/net/tun", "socket", "pipe", "anon_inode"}
+    assert os.readlink(f"/proc/{pid}/fd/1").startswith("/memfd:wireguard-go")
+    control = f"{probe.runtime}/client/wireguard.sock"
+    assert oct(os.stat(control).st_mode) == "0o140600" and os.stat(control).st_uid == 0
+
+
+def test_silent_server_is_found_and_lost(net):
+    """No server: the driver goes on asking. One comes: up, without a packet of any qube."""
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("CONNECTING no answer from 203.0.113.10 port 51820, asking 203.0.113.10 port 51820", timeout=14)
+    assert "UP" not in str(probe.lines)
+    net.provider.wireguard()
+    probe.wait("UP ", timeout=8)
+
+
+def test_next_target(net):
+    """The second of two addresses answers."""
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile(), "targets=203.0.113.99,203.0.113.10")
+    assert probe.wait("CONNECTING") == "CONNECTING asking 203.0.113.99 port 51820"
+    probe.wait("CONNECTING no answer from 203.0.113.99 port 51820, asking 203.0.113.10 port 51820", timeout=14)
+    assert probe.wait("UP ") == UP
+
+
+def test_server_restarts(net):
+    """A new server process knows no session: asked anew it answers at once."""
+    server = net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    server.restart()
+    probe.say("restart")
+    assert probe.wait("UP ", count=2) == UP
+
+
+def test_client_is_killed(net, go):
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    os.kill(probe.client(), signal.SIGKILL)
+    assert probe.wait("ENDED") == "ENDED wireguard-go ended (killed by signal 9)"
+    assert "tun type tun" in device(net)
+    probe.say("poll")
+    probe.wait("error No such process")
+    probe.end()
+    assert device(net) == ""
+
+
+def test_device_is_taken_away(net):
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    net["vpn"].run(["ip", "link", "del", "qubes-vpn"])
+    probe.say("poll")
+    probe.wait("ENDED")
+
+
+def test_supervisor_is_killed_and_adopts(net):
+    net.provider.wireguard()
+    profile = net.provider.wireguard_profile()
+    first = net.probe(profile)
+    assert first.wait("UP ") == UP
+    configure(net, first)
+    first.close()
+    assert way(net["vpn"], source="10.66.0.2") == "VPN"  # it carries on
+    second = net.probe(profile, "adopt")
+    assert second.wait("UP ") == UP
+    second.say("restart")
+    assert second.wait("UP ", count=2) == UP
+    second.end("leave")
+    assert way(net["vpn"], source="10.66.0.2") == "VPN"
+    third = net.probe(profile, "adopt")
+    third.wait("UP ")
+    third.end()
+    assert device(net) == ""
+
+
+def test_another_profile_is_not_adopted(net):
+    net.provider.wireguard()
+    first = net.probe(net.provider.wireguard_profile())
+    first.wait("UP ")
+    first.close()
+    other = net.provider.wireguard_profile("other", owner="other")
+    assert net.probe(other, "adopt").wait("failed") == "failed No such file or directory"
+    elsewhere = net.provider.wireguard_profile("elsewhere", endpoint="203.0.113.20:51820")
+    assert net.probe(elsewhere, "adopt").wait("failed") == "failed No such file or directory"
+    assert device(net) != ""
+    again = net.probe(net.provider.wireguard_profile())  # a start sweeps
+    again.wait("UP ")
+    again.end()
+    assert device(net) == ""
+
+
+def test_client_is_stopped(net, go):
+    """A client that hangs is noticed when it is asked something."""
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    os.kill(probe.client(), signal.SIGSTOP)
+    probe.say("poll")
+    assert probe.wait("ENDED", timeout=8) == "ENDED wireguard-go does not answer: Connection timed out"
+    pid = probe.client()
+    probe.end()
+    assert not alive(pid) and device(net) == ""
+
+
+@pytest.mark.slow
+def test_stall_and_return(net):
+    """The server goes silent under traffic: stalled; it speaks again: alive. No handshake is needed for that."""
+    server = net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    configure(net, probe)
+    assert way(net["vpn"], source="10.66.0.2") == "VPN"
+    server.freeze()
+
+    def stalled():
+        way(net["vpn"], source="10.66.0.2", timeout=0.3)
+        return [line for line in probe.lines if line.startswith("STALLED")]
+
+    wait_until(stalled, 60 * SLOW, "stalled")
+    assert "RECONNECTING" not in str(probe.lines)
+    server.freeze(False)
+    wait_until(lambda: stalled() and [line for line in probe.lines if line.startswith(("ALIVE", "UP 1", "UP f"))][1:],
+               30 * SLOW, "alive again")
