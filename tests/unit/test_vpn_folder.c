@@ -30,7 +30,8 @@
     "ca certs/ca.crt\nauth-user-pass\n"
 
 /* The reader of "ca" looks for an envelope, not into it. */
-#define CA "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ2hhbmdlTWU=\n-----END CERTIFICATE-----\n"
+#define CA                                                                                         \
+    "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ2hhbmdlTWU=\n-----END CERTIFICATE-----\n"
 
 struct place {
     char dir[64];  /* its own */
@@ -171,6 +172,13 @@ static void test_list(void **state)
     assert_true(says(&findings, FINDING_LEFT_OUT, "b;d.conf", "rename it"));
     assert_true(says(&findings, FINDING_LEFT_OUT, "link.conf", "links are not followed"));
     assert_true(says(&findings, FINDING_LEFT_OUT, "pipe.conf", "no regular file"));
+
+    if (geteuid() != 0) { /* root may read all */
+        write_to(p->fd, "root.conf", WIREGUARD, 0);
+        assert_int_equal(folder_list(p->f, l, &findings), 0);
+        assert_int_equal(l->n, 3);
+        assert_true(says(&findings, FINDING_LEFT_OUT, "root.conf", "chown"));
+    }
 
     assert_string_equal(folder_find(l, "two"), "two.ovpn");
     assert_string_equal(folder_find(l, "one.conf"), "one.conf");

@@ -17,11 +17,10 @@
 #define LONGEST_USEC  (10000 * USEC_PER_MSEC) /* a writer that never pauses */
 #define UNCLOSED_MAX  16
 
-#define FOLDER_EVENTS                                                                              \
-    (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | \
-     IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 #define PARENT_EVENTS                                                                              \
     (IN_CREATE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR)
+#define FOLDER_EVENTS                                                                              \
+    (PARENT_EVENTS | IN_MODIFY | IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF)
 
 struct folder_watcher {
     struct folder *folder; /* the owner */
