@@ -625,7 +625,7 @@ static void test_watch(void **state)
     fd = openat(p->fd, "slow.conf", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(fd, WIREGUARD, 20), 20);
     assert_false(run_until(&w, 9, 600));
-    assert_int_equal(write(fd, WIREGUARD + 20, sizeof(WIREGUARD) - 21), sizeof(WIREGUARD) - 21);
+    assert_int_equal(write(fd, &WIREGUARD[20], sizeof(WIREGUARD) - 21), sizeof(WIREGUARD) - 21);
     assert_int_equal(close(fd), 0);
     assert_true(run_until(&w, 9, 1000));
     assert_false(run_until(&w, 10, 300));

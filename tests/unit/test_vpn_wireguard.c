@@ -305,7 +305,7 @@ static void test_bounds(void **state)
         n += (size_t)snprintf(text + n, sizeof(text) - n,
                               "[Peer]\nPublicKey=%c%s\nEndpoint=192.0.2.%u:1\n"
                               "AllowedIPs=10.0.0.%u\n",
-                              'A' + (int)i, PUBLIC + 1, i + 1, i + 1);
+                              'A' + (int)i, &PUBLIC[1], i + 1, i + 1);
     assert_int_equal(read_text(text, &findings, &p), -EINVAL);
     assert_int_equal(findings.refused, 1);
     assert_int_equal(p.wireguard->n_peers, WIREGUARD_PEERS_MAX);
