@@ -30,7 +30,7 @@
 #define WINDOWS    "is for Windows"
 #define SCRIPTS    "is for scripts, and none is run"
 #define DEVICE     "the device is made here"
-#define OLD        "has had no effect for years"
+#define OLD        "has no effect any more"
 #define PINNED     "every try goes to the addresses of the profile's own remotes"
 #define REVEALS    "would tell the server about this machine"
 
@@ -89,7 +89,7 @@ static const struct openvpn_directive directives[] = {
     TAKE("tls-crypt", BLOB, 0, 1),
     TAKE("tls-crypt-v2", BLOB, 0, 1),
     TAKE("peer-fingerprint", BLOB, 0, 1),
-    TAKE_NUMBER("key-direction", 1, 1, 0, 1),
+    TAKE_ONE_OF("key-direction", "0 1"),
     REFUSED("capath", "names a folder; put the certificates into one file and name it with ca"),
     REFUSED("secret", STATIC_KEY),
     REFUSED("cryptoapicert", "names a certificate in the store of a Windows machine"),

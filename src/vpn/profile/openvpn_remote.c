@@ -141,6 +141,8 @@ static void take_inner(struct openvpn_reading *r, const struct openvpn_line *lin
         (void)read_proto(r, line, 1, &remote->proto);
     } else if (d->take == TAKE_PORT && line->n == 2 && !line->has_block) {
         (void)read_port(r, line, 1, &remote->port);
+    } else if (d->take == TAKE_EXIT_NOTIFY && line->n <= 2 && !line->has_block) {
+        openvpn_take_line(r, d, line); /* for all, which does no harm */
     } else if (d->verdict != OPENVPN_OURS) {
         openvpn_refuse(r, line, "is not supported within <connection>; write it before, for all");
     }
