@@ -84,26 +84,50 @@ static bool in_our_way(const struct rule *rule)
              rule->table == SEAL_TABLE_LOCAL && rule->mask == 0 && !rule->has_uid);
 }
 
-static int plan_rules(const struct seal_model *m, const struct wish *w,
-                      const struct seal_config *config, uint8_t family, struct items *ops)
+struct rules {
+    struct rule list[6];
+    size_t n;
+};
+
+static struct rules all_rules(const struct wish *w, const struct seal_config *config, uint8_t family)
+{
+    struct rules wished = {0};
+
+    wished.n = wished_rules(family, config, wished.list);
+    wished.n += wished_proxy(family, w, &wished.list[wished.n]);
+    return wished;
+}
+
+static int plan_rules_add(const struct seal_model *m, const struct rules *wished, bool closing,
+                          struct items *ops)
 {
     const struct rule *have = ITEMS(&m->rules, struct rule);
-    struct rule wished[6];
-    size_t n = wished_rules(family, config, wished);
     int r = 0;
 
-    n += wished_proxy(family, w, &wished[n]);
-    for (size_t i = 0; i < n && r == 0; i++)
-        if (!rule_listed(have, m->rules.n, &wished[i]))
-            r = add_op(ops, &(struct seal_op){OP_RULE_ADD, LAYER_ROUTES, .rule = wished[i]});
-    for (size_t i = 0; i < m->rules.n && r == 0; i++) {
+    for (size_t i = 0; i < wished->n && r == 0; i++) {
+        const struct rule *rule = &wished->list[i];
+
+        if ((rule->action == FR_ACT_BLACKHOLE) == closing && !rule_listed(have, m->rules.n, rule))
+            r = add_op(ops, &(struct seal_op){OP_RULE_ADD, LAYER_ROUTES, .rule = *rule});
+    }
+    return r;
+}
+
+/* From the last to the first: behind each that goes only our own are left. */
+static int plan_rules_del(const struct seal_model *m, const struct rules *wished, uint8_t family,
+                          struct items *ops)
+{
+    const struct rule *have = ITEMS(&m->rules, struct rule);
+    int r = 0;
+
+    for (size_t i = m->rules.n; i-- > 0 && r == 0;) {
         size_t twice = i;
 
         if (have[i].family != family || !in_our_way(&have[i]))
             continue;
         while (twice > 0 && !rule_equal(&have[twice - 1], &have[i]))
             twice--;
-        if (!rule_listed(wished, n, &have[i]) || twice > 0)
+        if (!rule_listed(wished->list, wished->n, &have[i]) || twice > 0)
             r = add_op(ops, &(struct seal_op){OP_RULE_DEL, LAYER_ROUTES, .rule = have[i]});
     }
     return r;
@@ -226,32 +250,70 @@ static bool path_is_closed(const struct path *path)
     return path->type == RTN_BLACKHOLE;
 }
 
-static int plan_paths_of(const struct seal_model *m, const struct items *wished, uint8_t family,
-                         struct items *ops)
+static int plan_paths_add(const struct seal_model *m, const struct items *wished, bool closing,
+                          struct items *ops)
 {
     int r = 0;
 
-    /* what closes, then what goes, then what opens */
     for (size_t i = 0; i < wished->n && r == 0; i++) {
         const struct path *p = &ITEMS(wished, struct path)[i];
 
-        if (path_is_closed(p) && !path_listed(&m->paths, p))
+        if (path_is_closed(p) == closing && !path_listed(&m->paths, p))
             r = add_op(ops, &(struct seal_op){OP_PATH_ADD, LAYER_ROUTES, .path = *p});
     }
+    return r;
+}
+
+/* By an uplink, or by several ways, or by a device that we know nothing of. */
+static bool path_is_foul(const struct seal_model *m, const struct path *path)
+{
+    const struct rt_link *link = path->oif == 0 ? NULL : model_link(m, path->oif);
+
+    return path->table != SEAL_TABLE_UPLINK && path->type == RTN_UNICAST &&
+           (path->other || link == NULL || link_kind(link) == LINK_UPLINK);
+}
+
+static int plan_paths_del(const struct seal_model *m, const struct items *wished, uint8_t family,
+                          bool foul, struct items *ops)
+{
+    int r = 0;
+
     for (size_t i = 0; i < m->paths.n && r == 0; i++) {
         const struct path *p = &ITEMS(&m->paths, struct path)[i];
 
         if (p->family == family && p->table >= SEAL_TABLE_VIFS && p->table <= SEAL_TABLE_UPLINK &&
-            !path_listed(wished, p))
+            path_is_foul(m, p) == foul && !path_listed(wished, p))
             r = add_op(ops, &(struct seal_op){OP_PATH_DEL, LAYER_ROUTES, .path = *p});
     }
-    for (size_t i = 0; i < wished->n && r == 0; i++) {
-        const struct path *p = &ITEMS(wished, struct path)[i];
-
-        if (!path_is_closed(p) && !path_listed(&m->paths, p))
-            r = add_op(ops, &(struct seal_op){OP_PATH_ADD, LAYER_ROUTES, .path = *p});
-    }
     return r;
+}
+
+/*
+ * The order keeps every beginning of the list as closed as what was there: first the end of all
+ * ways, then no way by an uplink in the tables for everybody, then the rules that lead to these,
+ * then no other rule before them. Only now may routes go that stood in front of others, and only
+ * then may anything lead to an uplink.
+ */
+static int plan_family(const struct seal_model *m, const struct wish *w,
+                       const struct seal_config *config, uint8_t family, struct items *ops)
+{
+    const struct rules rules = all_rules(w, config, family);
+    _cleanup_(items_free) struct items paths = {0};
+    int r = wished_paths(m, w, family, &paths);
+
+    if (r == 0)
+        r = plan_rules_add(m, &rules, true, ops);
+    if (r == 0)
+        r = plan_paths_add(m, &paths, true, ops);
+    if (r == 0)
+        r = plan_paths_del(m, &paths, family, true, ops);
+    if (r == 0)
+        r = plan_rules_add(m, &rules, false, ops);
+    if (r == 0)
+        r = plan_rules_del(m, &rules, family, ops);
+    if (r == 0)
+        r = plan_paths_del(m, &paths, family, false, ops);
+    return r < 0 ? r : plan_paths_add(m, &paths, false, ops);
 }
 
 static int plan_routes(const struct seal_model *m, const struct wish *w,
@@ -260,15 +322,8 @@ static int plan_routes(const struct seal_model *m, const struct wish *w,
     static const uint8_t families[] = {AF_INET, AF_INET6};
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(families) && r == 0; i++) {
-        _cleanup_(items_free) struct items wished = {0};
-
-        r = wished_paths(m, w, families[i], &wished);
-        if (r == 0)
-            r = plan_paths_of(m, &wished, families[i], ops);
-        if (r == 0)
-            r = plan_rules(m, w, config, families[i], ops);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(families) && r == 0; i++)
+        r = plan_family(m, w, config, families[i], ops);
     return r;
 }
 
