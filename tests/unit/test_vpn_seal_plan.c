@@ -196,6 +196,22 @@ static bool is_carrier(const struct wish *w, const struct world_packet *p)
     return w->proxy && p->uid == w->proxy_uid;
 }
 
+/* Our tables lead to one kind of link each. */
+static void check_tables(const struct seal_model *m)
+{
+    for (size_t i = 0; i < m->paths.n; i++) {
+        const struct path *p = &ITEMS(&m->paths, struct path)[i];
+        const struct rt_link *link = model_link(m, p->oif);
+
+        if (p->table == SEAL_TABLE_MAIN || p->type == RTN_BLACKHOLE || p->type == RTN_UNREACHABLE)
+            continue;
+        assert_true(p->type == RTN_UNICAST && !p->other && link != NULL);
+        assert_int_equal(link_kind(link), p->table == SEAL_TABLE_VIFS     ? LINK_VIF
+                                          : p->table == SEAL_TABLE_TUNNEL ? LINK_TUNNEL
+                                                                          : LINK_UPLINK);
+    }
+}
+
 /* Done once, nothing is left to do; and nothing but a carrier sees an uplink. */
 static void test_law_one_plan_is_enough(void **state)
 {
@@ -215,6 +231,7 @@ static void test_law_one_plan_is_enough(void **state)
         if (again.n > 0)
             fail_msg("round %u, left: %s", round,
                      plan_describe(&ITEMS(&again, struct seal_op)[0], &m, text));
+        check_tables(&m);
         for (unsigned i = 0; i < 30; i++) {
             struct world_packet p = random_packet(&r);
 
