@@ -33,6 +33,7 @@ static const struct verb {
      "profiles to try one after the other; none: only the chosen one"},
     {"set-secret", 1, 1, command_set_secret, "PROFILE [--kind K]",
      "user-password (default), key-password or challenge"},
+    {"test", 0, 0, command_test, "", "try to leak, and say what came of it (root)"},
     {"explain", 2, 2, command_explain, "QUBE HOST[:PORT]",
      "where a packet of the qube with that address would go"},
 };

@@ -178,7 +178,8 @@ enum sealed sealed_ask(const char *socket, json_t **ret_report, char *why, size_
     if (r < 0 && geteuid() == 0)
         r = run_check(&report);
     if (r < 0) {
-        (void)snprintf(why, size, "the seal could not be asked: %s%s", strerror(-r),
+        (void)snprintf(why, size, "the seal could not be asked: %s%s",
+                       r == -EBADMSG ? "qubes-vpn-forwarding check gave no answer" : strerror(-r),
                        geteuid() == 0 ? "" : "; root can read it from the kernel");
         *ret_report = NULL;
         return SEALED_UNKNOWN;
