@@ -6,6 +6,7 @@ SLUICE_BUILD names the build directory (default: build beside lab/), SLUICE_WRAP
 are reported.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -36,7 +38,8 @@ def environment(**more):
 
 
 class ReadySocket:
-    """Where a started program says READY=1; keeps everything that was said."""
+    """Where a started program says READY=1; keeps everything that was said. It is read at once, as the service manager
+    does: a program blocks when ten messages wait."""
 
     def __init__(self, path):
         self.path, self.messages = path, []
@@ -44,20 +47,20 @@ class ReadySocket:
             os.unlink(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(path)
+        threading.Thread(target=self._work, daemon=True).start()
 
-    def read(self, timeout=0.0):
-        """Takes what has come within timeout (returns at the first); True if something came."""
-        self._socket.settimeout(timeout)
-        try:
-            while True:
+    def _work(self):
+        while True:
+            try:
                 # Descriptors for the service manager's store come along and are dropped (closed) here.
                 data, descriptors, _flags, _address = socket.recv_fds(self._socket, 65536, 16)
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                self.messages += data.decode(errors="replace").splitlines()
-                self._socket.settimeout(0)
-        except (BlockingIOError, TimeoutError):
-            return bool(self.messages)
+            except OSError:
+                return
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if not data:
+                return
+            self.messages += data.decode(errors="replace").splitlines()
 
     def wait(self, process, timeout, name, log):
         deadline = time.monotonic() + timeout
@@ -66,9 +69,11 @@ class ReadySocket:
                 raise RuntimeError(f"{name} ended with {process.returncode} before it was ready:\n{log()}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{name} was not ready after {timeout} s:\n{log()}")
-            self.read(0.05)
+            time.sleep(0.002)
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 
@@ -121,7 +126,6 @@ class Router:
     @property
     def notifications(self):
         """Lines sent to the service manager since the start (READY=1, STATUS=...)."""
-        self._ready.read()
         return list(self._ready.messages)
 
     def status(self):
