@@ -14,7 +14,7 @@ from lab.router import SLOW, available, program
 from lab.vpn_provider import VPN_DNS, Provider
 
 PROBE = "tests/unit/vpn-client-probe"
-UID = 4978
+UID, SUPERVISOR = 4978, 4979
 CHECK = """#!/bin/sh
 { read -r user; read -r password; } < "$1"
 echo "$user|$password" >> %s/seen
@@ -30,10 +30,11 @@ pytestmark = pytest.mark.skipif(not available(PROBE), reason="vpn-client-probe i
 class Probe:
     """One run of the program; lines: what it printed so far."""
 
-    def __init__(self, node, profile, *words, wrap=()):
+    def __init__(self, node, profile, *words, wrap=(), owner=0):
         self.lines, self.node = [], node
         self.runtime = f"{node.folder}/runtime"
         os.makedirs(self.runtime, mode=0o711, exist_ok=True)
+        os.chown(self.runtime, owner, owner)
         path = node.folder
         while path != "/":  # the client passes through
             os.chmod(path, os.stat(path).st_mode | 0o11)
@@ -161,6 +162,33 @@ def test_client_has_no_rights(net):
     modes = [oct(os.stat(f"{probe.runtime}/{name}").st_mode & 0o7777)
              for name in ("client", "client/sockets", "client/log", "client/process", "client/pushed")]
     assert modes == ["0o710", "0o770", "0o600", "0o600", "0o600"]
+
+
+def test_supervisor_with_few_rights(net):
+    """As the unit runs it: a user of its own with four capabilities, none of them over files."""
+    rights = "-all,+net_admin,+setuid,+setgid,+kill"
+    few = {"owner": SUPERVISOR, "wrap": ("setpriv", f"--reuid={SUPERVISOR}", f"--regid={SUPERVISOR}", "--clear-groups",
+                                         f"--inh-caps={rights}", f"--ambient-caps={rights}",
+                                         f"--bounding-set={rights}", "--no-new-privs")}
+    net.provider.openvpn()
+    profile = net.provider.openvpn_profile()
+    first = net.probe(profile, **few)
+    first.wait("UP ")
+    first.say("configure")
+    first.wait("configured 0")
+    pid = first.client()
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        text = file.read()
+    assert f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}" in text and "CapPrm:\t0000000000000000" in text
+    folder = os.stat(f"{first.runtime}/client/sockets")
+    assert (folder.st_uid, folder.st_gid, folder.st_mode & 0o7777) == (SUPERVISOR, UID, 0o770)
+    first.close()
+    second = net.probe(profile, "adopt", **few)
+    second.wait("UP ")
+    second.say("restart")
+    second.wait("UP ", count=2)
+    second.end()
+    assert not alive(pid) and device(net) == ""
 
 
 def test_refused_password(net):

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A client's process: what it is given, what is taken from it, how it is found again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "vpn/client/runtime.h"
+#include "vpn/client/spawn.h"
+
+#define CLIENT_UID 4978
+
+static bool is_root(void)
+{
+    return geteuid() == 0;
+}
+
+static uid_t client_uid(void)
+{
+    return is_root() ? CLIENT_UID : geteuid();
+}
+
+/* A shell line's output; its exit status in *ret_status. */
+static void run(struct spawn_setup setup, const char *line, char *ret, size_t size, int *ret_status)
+{
+    const char *const argv[] = {"sh", "-c", line, NULL};
+    struct process p = {.pidfd = -1};
+    int fds[2];
+    size_t len = 0;
+    ssize_t n;
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    setup.program = "/bin/sh";
+    setup.argv = argv;
+    setup.uid = client_uid();
+    setup.gid = is_root() ? CLIENT_UID : getegid();
+    setup.output = fds[1];
+    assert_int_equal(spawn_process(&setup, &p), 0);
+    (void)close(fds[1]);
+    while (len < size - 1 && (n = read(fds[0], ret + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    ret[len] = '\0';
+    (void)close(fds[0]);
+    (void)poll(&(struct pollfd){.fd = p.pidfd, .events = POLLIN}, 1, 5000);
+    assert_true(process_ended(&p, ret_status));
+    process_forget(&p);
+}
+
+static const struct spawn_setup nothing = {.input = -1, .output = -1};
+
+static void assert_line(const char *line, const char *expected)
+{
+    char text[4096];
+    int status;
+
+    run(nothing, line, text, sizeof(text), &status);
+    assert_string_equal(text, expected);
+}
+
+static void test_no_rights(void **state)
+{
+    char text[4096];
+    int status;
+
+    (void)state;
+    assert_line("grep -c '^Cap\\(Inh\\|Prm\\|Eff\\|Amb\\):.0*$' /proc/self/status", "4\n");
+    assert_line("grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n");
+    if (!is_root())
+        skip();
+    assert_line("grep '^CapBnd:.0*$' /proc/self/status | wc -l", "1\n");
+    run(nothing, "id -u; id -g; id -G", text, sizeof(text), &status);
+    assert_string_equal(text, "4978\n4978\n4978\n");
+    assert_int_equal(status, 0);
+}
+
+static void test_clean_surroundings(void **state)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigset_t block;
+
+    (void)state;
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)sigemptyset(&block);
+    (void)sigaddset(&block, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &block, NULL);
+    assert_int_equal(setenv("SECRET", "1", 1), 0);
+    assert_line("grep -c '^SigBlk:.0*$' /proc/self/status", "1\n");
+    assert_line("grep SigIgn /proc/self/status", "SigIgn:\t0000000001000000\n"); /* SIGXFSZ */
+    assert_line("env | sed 's/=.*//' | grep -v '^_$\\|^PWD$\\|^SHLVL$\\|^OLDPWD$'", "PATH\n");
+    assert_line("pwd; umask", "/\n0077\n");
+    assert_line("test $(cut -d' ' -f6 /proc/$$/stat) = $$ && echo own session", "own session\n");
+    assert_line("ulimit -c", "0\n");
+    (void)sigprocmask(SIG_UNBLOCK, &block, NULL);
+}
+
+static void test_descriptors(void **state)
+{
+    _cleanup_(closep) int leaked = open("/dev/null", O_RDONLY); /* not marked: has to be closed */
+    _cleanup_(closep) int one = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    struct spawn_setup setup = nothing;
+    char text[4096], line[128];
+    int status;
+
+    (void)state;
+    assert_true(leaked >= 3 && one >= 3);
+    assert_int_equal(dup2(leaked, 100), 100);
+    assert_line("readlink /proc/$$/fd/0; ls /proc/$$/fd", "/dev/null\n0\n1\n2\n");
+    setup.n_fds = 2; /* crossed on purpose: each number is another's */
+    setup.fds[0] = (struct spawn_fd){.fd = one, .as = leaked};
+    setup.fds[1] = (struct spawn_fd){.fd = leaked, .as = one};
+    setup.input = one;
+    run(setup, "cd /proc/$$/fd; readlink 0", text, sizeof(text), &status);
+    assert_string_equal(text, "/dev/zero\n");
+    (void)snprintf(line, sizeof(line), "cd /proc/$$/fd; readlink %d %d; ls | wc -l", leaked, one);
+    run(setup, line, text, sizeof(text), &status);
+    assert_string_equal(text, "/dev/zero\n/dev/null\n5\n");
+    (void)close(100);
+
+    setup.program = "/bin/true";
+    setup.fds[1].as = leaked;
+    assert_int_equal(spawn_process(&setup, &(struct process){0}), -EINVAL);
+}
+
+static void test_full_file_is_no_end(void **state)
+{
+    _cleanup_(closep) int file = memfd_create("log", MFD_CLOEXEC);
+    static const char *const argv[] = {
+        "sh", "-c", "for i in 1 2 3 4 5; do printf 1234567890; done; exit 7", NULL};
+    struct spawn_setup setup = {.program = "/bin/sh",
+                                .argv = argv,
+                                .input = -1,
+                                .output = file,
+                                .file_size = 25,
+                                .uid = client_uid(),
+                                .gid = is_root() ? CLIENT_UID : getegid()};
+    struct process p;
+    struct stat st;
+    int status;
+
+    (void)state;
+    assert_int_equal(spawn_process(&setup, &p), 0);
+    (void)poll(&(struct pollfd){.fd = p.pidfd, .events = POLLIN}, 1, 5000);
+    assert_true(process_ended(&p, &status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+    assert_int_equal(fstat(file, &st), 0);
+    assert_int_equal(st.st_size, 25);
+    process_forget(&p);
+}
+
+static int prepare_refuses(void *user)
+{
+    (void)user;
+    return -EXDEV;
+}
+
+static void test_failed_starts(void **state)
+{
+    static const char *const argv[] = {"x", NULL};
+    struct spawn_setup setup = {.program = "/nonexistent/openvpn",
+                                .argv = argv,
+                                .input = -1,
+                                .output = -1,
+                                .uid = client_uid(),
+                                .gid = is_root() ? CLIENT_UID : getegid()};
+    struct process p = {.pidfd = -1};
+
+    (void)state;
+    assert_int_equal(spawn_process(&setup, &p), -ENOENT);
+    setup.program = "/";
+    assert_int_equal(spawn_process(&setup, &p), -EACCES);
+    setup.program = "openvpn";
+    assert_int_equal(spawn_process(&setup, &p), -EINVAL);
+    setup.program = "/bin/true";
+    setup.prepare = prepare_refuses;
+    assert_int_equal(spawn_process(&setup, &p), -EXDEV);
+    assert_int_equal(p.pid, 0);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left behind */
+}
+
+static struct process sleeper(void)
+{
+    static const char *const argv[] = {"sleep", "60", NULL};
+    struct spawn_setup setup = {.program = "/bin/sleep",
+                                .argv = argv,
+                                .input = -1,
+                                .output = -1,
+                                .uid = client_uid(),
+                                .gid = is_root() ? CLIENT_UID : getegid()};
+    struct process p = {.pidfd = -1};
+
+    assert_int_equal(spawn_process(&setup, &p), 0);
+    return p;
+}
+
+static void test_found_again(void **state)
+{
+    struct process p = sleeper(), q = {.pidfd = -1};
+    char folder[] = "/tmp/sluice-spawn-XXXXXX";
+    uint64_t digest = 0;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(process_find(p.pid, p.start, client_uid(), &q), 0);
+    process_forget(&q);
+    assert_int_equal(process_find(p.pid, p.start + 1, client_uid(), &q), -ESRCH);
+    assert_int_equal(process_find(p.pid, p.start, client_uid() + 1, &q), -ESRCH);
+    assert_int_equal(process_find(1, p.start, 0, &q), -ESRCH);
+    assert_int_equal(runtime_recall(folder, client_uid(), &q, &digest), -ENOENT);
+    assert_int_equal(runtime_remember(folder, &p, 0x1234567890abcdef), 0);
+    assert_int_equal(runtime_recall(folder, client_uid(), &q, &digest), 0);
+    assert_true(digest == 0x1234567890abcdef && q.pid == p.pid);
+
+    assert_false(process_ended(&p, NULL));
+    assert_false(process_wait(&p, 1));
+    assert_int_equal(process_signal(&p, SIGKILL), 0);
+    assert_true(process_wait(&q, 5000));
+    assert_int_equal(process_signal(&p, SIGKILL), 0);
+    assert_true(process_wait(&p, 5000));
+    process_forget(&q);
+    assert_int_equal(runtime_recall(folder, client_uid(), &q, &digest), -ESRCH);
+    process_forget(&p);
+    process_forget(&p);
+    assert_true(process_ended(&p, NULL));
+    assert_int_equal(runtime_remove(folder, "process"), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void test_status_words(void **state)
+{
+    struct process p = sleeper();
+    char text[32];
+    int status;
+
+    (void)state;
+    assert_int_equal(process_signal(&p, SIGKILL), 0);
+    (void)poll(&(struct pollfd){.fd = p.pidfd, .events = POLLIN}, 1, 5000);
+    assert_true(process_ended(&p, &status));
+    assert_string_equal(process_status_text(status, text, sizeof(text)), "killed by signal 9");
+    assert_string_equal(process_status_text(3 << 8, text, sizeof(text)), "exit status 3");
+    assert_string_equal(process_status_text(-1, text, sizeof(text)), "ended");
+    process_forget(&p);
+}
+
+static void test_folder(void **state)
+{
+    char runtime[] = "/tmp/sluice-runtime-XXXXXX";
+    _cleanup_(freep) char *folder = NULL;
+    _cleanup_(freep) char *sockets = NULL;
+    _cleanup_(freep) char *text = NULL;
+    gid_t gid = is_root() ? CLIENT_UID : getegid();
+    char line[64], command[128];
+    struct stat st;
+    size_t len;
+    int log;
+
+    (void)state;
+    assert_non_null(mkdtemp(runtime));
+    assert_int_equal(runtime_clean(runtime), 0);
+    for (int i = 0; i < 2; i++) {
+        free(TAKE_PTR(folder));
+        free(TAKE_PTR(sockets));
+        assert_int_equal(runtime_make(runtime, gid, &folder, &sockets), 0);
+    }
+    assert_int_equal(stat(folder, &st), 0);
+    assert_true(st.st_gid == gid && (st.st_mode & 07777) == 0710);
+    assert_int_equal(stat(sockets, &st), 0);
+    assert_true(st.st_gid == gid && (st.st_mode & 07777) == 0770);
+
+    assert_int_equal(runtime_write(folder, "x", "hello", 5), 0);
+    assert_int_equal(runtime_read(folder, "x", &text, &len), 0);
+    assert_string_equal(text, "hello");
+    assert_int_equal(runtime_read(folder, "y", &text, &len), -ENOENT);
+    (void)snprintf(command, sizeof(command), "ln -s x %s/link", folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(runtime_read(folder, "link", &text, &len), -ELOOP);
+
+    assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "");
+    log = runtime_open_log(folder);
+    assert_true(log >= 0);
+    assert_int_equal(write(log, "one\ntwo\x1b\n \n", 11), 11);
+    (void)close(log);
+    assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "two\\x1b");
+
+    assert_int_equal(runtime_clean(runtime), 0);
+    assert_int_equal(runtime_read(folder, "x", &text, &len), -ENOENT);
+    assert_int_equal(rmdir(sockets), 0);
+    assert_int_equal(rmdir(folder), 0);
+    /* something else in its place is not used */
+    (void)snprintf(command, sizeof(command), "ln -s /tmp %s/client", runtime);
+    assert_int_equal(system(command), 0);
+    free(TAKE_PTR(folder));
+    free(TAKE_PTR(sockets));
+    assert_true(runtime_make(runtime, gid, &folder, &sockets) < 0);
+    (void)snprintf(command, sizeof(command), "rm -r %s", runtime);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_rights),      cmocka_unit_test(test_clean_surroundings),
+        cmocka_unit_test(test_descriptors),    cmocka_unit_test(test_full_file_is_no_end),
+        cmocka_unit_test(test_failed_starts),  cmocka_unit_test(test_found_again),
+        cmocka_unit_test(test_status_words),   cmocka_unit_test(test_folder),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
