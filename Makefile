@@ -14,7 +14,7 @@ VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 # Every C file that is compiled with the project's own flags; generated files are not among them.
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 
-.PHONY: all help deps deps-lint demo lab check bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
+.PHONY: all help deps deps-lint demo lab check leaks bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
@@ -25,6 +25,7 @@ help:
 	@echo "make demo       show it at work, on a network made for the occasion"
 	@echo "make lab        a shell in that network"
 	@echo "make check      unit tests, fuzz corpus, layering, lab tests (TESTS=tests/lab/test_x.py for some)"
+	@echo "make leaks      the leak matrix: every way out, with each set of layers (WRITE=1 puts it into doc/leaks.md)"
 	@echo "make bench      measure"
 	@echo "make fuzz       fuzz each target for SECONDS=60"
 	@echo "make lint       gcc -fanalyzer, clang-tidy, cppcheck"
@@ -56,7 +57,12 @@ check: deps
 	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --quiet
 	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTEST) $(TESTS)
 
+leaks: deps
+	@$(MAKE) --no-print-directory all
+	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) -m tests.leaks.matrix $(if $(WRITE),--write) $(LEAKS)
+
 bench: deps
+	@lab/deps.sh bench
 	@$(MAKE) --no-print-directory all
 	@SLUICE_BUILD=$(BUILD) $(PYTHON) tests/bench/run.py
 

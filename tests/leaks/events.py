@@ -9,7 +9,6 @@ must remain for the bytes of qubes to stay in; alone: layers that must manage by
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ class Event:
     kills: str = ""
     needs: int = 1
     alone: str = ""
-    modes: tuple = ("product", "seal", "none")
+    modes: tuple = ("product", "seal", "none", "older")
     hold: float = HOLD
     quick: bool = True         # part of the short form
 
@@ -84,6 +83,8 @@ def setup_ip(w):
 
 def reload_platform(w):
     platform.flush_and_reload(w.vpn)
+    if w.mode == "older":
+        w.seal.on()  # nothing else brings its marks back
 
 
 def hit(w, number, letter, count=20, node="play", iface="eth0", src=None):
@@ -172,7 +173,7 @@ class State:
     name: str
     enter: Callable
     needs: int = 1
-    modes: tuple = ("product", "seal", "none")
+    modes: tuple = ("product", "seal", "none", "older")
 
 
 def supervisor_killed(w):
@@ -374,11 +375,12 @@ def heal_routes(w):
     rearm(w)
 
 
-SEALED = ("product", "seal")
+SEALED = ("product", "seal", "older")
+OWNED = ("product", "seal")
 RULE_EVENTS = (
     Event(38, "a", "nft flush ruleset", lambda w: platform.flush(w.vpn), reload_platform),
     Event(38, "b", "nft flush ruleset, then every packet of the catalogue", flush_and_shoot, reload_platform),
-    Event(55, "a", "our tables deleted and flushed by name", delete_tables, rearm, modes=SEALED),
+    Event(55, "a", "our tables deleted and flushed by name", delete_tables, rearm, modes=OWNED),
     Event(39, "a", "qubes-iptables restarted", lambda w: platform.reload(w.vpn, True), reload_platform),
     Event(40, "a", "qubes-firewall stopped", lambda w: platform.firewall_stop(w.vpn),
           lambda w: platform.firewall_start(w.vpn)),
@@ -387,14 +389,14 @@ RULE_EVENTS = (
     Event(45, "a", "routing tables flushed", flush_tables_of_routes, lambda w: (rearm(w), w.revive()), modes=SEALED),
     Event(46, "a", "a rule before all: lookup main", main_first, main_not_first, kills="R"),
     Event(47, "a", "the uplink configured again", setup_ip, None),
-    Event(48, "a", "table 78 points at the uplink", broken_routes, heal_routes, kills="R", modes=SEALED),
-    Event(42, "a", "armed again 20 times", rearm_often, None, modes=SEALED),
-    Event(57, "a", "blackhole asked for", lambda w: w.seal.blackhole(), revive, modes=SEALED),
-    Event(53, "a", "the seal's owner killed", lambda w: w.kill_owner(), lambda w: w.revive_owner(), modes=SEALED),
+    Event(48, "a", "table 78 points at the uplink", broken_routes, heal_routes, kills="R", modes=OWNED),
+    Event(42, "a", "armed again 20 times", rearm_often, None, modes=OWNED),
+    Event(57, "a", "blackhole asked for", lambda w: w.seal.blackhole(), revive, modes=OWNED),
+    Event(53, "a", "the seal's owner killed", lambda w: w.kill_owner(), lambda w: w.revive_owner(), modes=OWNED),
     Event(54, "a", "the owner killed, then nft flush ruleset", owner_killed_and_flushed, heal_owner, kills="NG",
-          modes=SEALED),
+          modes=OWNED),
     Event(54, "b", "the owner killed, then ip rules flushed", owner_killed_and_rules, heal_owner, kills="R",
-          modes=SEALED),
+          modes=OWNED),
     Event(56, "a", "the owner restarted", lambda w: w.restart_owner(), lambda w: w.wait_up(), modes=SEALED),
 )
 
@@ -526,4 +528,3 @@ LINK_EVENTS = (
 )
 
 EVENTS = TUNNEL_EVENTS + RULE_EVENTS + LINK_EVENTS
-__all__ = ["Event", "State", "EVENTS", "STATES", "LAST_STATES", "HOLD", "expected", "subprocess"]
