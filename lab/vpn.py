@@ -313,7 +313,11 @@ class HandClient:
         return self
 
     def wait_up(self, server, timeout=15.0):
-        wait_until(self._completed, timeout * SLOW, "the client connected")
+        try:
+            wait_until(self._completed, timeout * SLOW, "the client connected")
+        except TimeoutError as error:
+            error.add_note(self.log[-2000:])
+            raise
         if self.seal:
             addresses = [address for address in (server.address, server.address6) if address]
             self.node.batch("".join(f"addr replace {address}/{128 if ':' in address else 32} dev {TUNNEL}" +
