@@ -306,11 +306,49 @@ static void test_table(void **state)
     }
 }
 
+/* Is "Ic NAME" between the headings? '-' is written "\\-" there. */
+static bool described(const char *page, const char *from, const char *to, const char *name)
+{
+    const char *begin = strstr(page, from), *end = strstr(begin ? begin : page, to), *at;
+    char word[100] = "Ic ", *p = word + 3;
+
+    assert_non_null(begin);
+    assert_non_null(end);
+    for (; *name; name++) {
+        if (*name == '-')
+            *p++ = '\\';
+        *p++ = *name;
+    }
+    *p = '\0';
+    for (at = strstr(begin, word); at && at < end; at = strstr(at + 1, word)) {
+        if (strchr(" \n", at[strlen(word)]))
+            return true;
+    }
+    return false;
+}
+
+static void test_manual_names_every_directive(void **state)
+{
+    static const char *const headings[] = {"\n.Ss Taken", "\n.Ss Set here", "\n.Ss Left out",
+                                           "\n.Ss Refused", "\n.Ss What the server"};
+    const struct openvpn_directive *d;
+    _cleanup_(freep) char *page = NULL;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(fixture_read_path(MAN, &page, &len), 0);
+    for (size_t i = 0; (d = openvpn_directive_at(i)) != NULL; i++) {
+        if (!described(page, headings[d->verdict], headings[d->verdict + 1], d->name))
+            fail_msg("%s is not in its section", d->name);
+    }
+}
+
 /* -- what is written ----------------------------------------------------------------------------- */
 
 static void test_values(void **state)
 {
     _cleanup_(reading_free) struct reading r = {0};
+    char quotes[130] = "", text[1000];
 
     (void)state;
     read_string(&r, USER);
@@ -343,6 +381,10 @@ static void test_values(void **state)
     require_written(&r, "\nping 5\nping-restart 30\n");
     read_string(&r, USER "verify-x509-name 'a \\b \"c\"' name\n");
     require_written(&r, "\nverify-x509-name \"a \\\\b \\\"c\\\"\" name\n");
+    memset(quotes, '"', sizeof(quotes) - 1); /* each becomes two bytes */
+    (void)snprintf(text, sizeof(text), "%sremote-cert-eku '%s'\n", USER, quotes);
+    read_string(&r, text);
+    require_said(&r, "remote-cert-eku: refused: the line is too long");
     read_string(&r, USER "dhcp-option DNS6 2001:DB8::0:1\n");
     require_written(&r, "\ndhcp-option DNS6 2001:db8::1\n");
 }
@@ -539,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_findings_keep_refusals),
         cmocka_unit_test(test_earlier_refusals_are_not_ours),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_manual_names_every_directive),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_write_refuses),
         cmocka_unit_test(test_blobs_are_brought_into_one_form),
