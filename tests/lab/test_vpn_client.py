@@ -2,6 +2,7 @@
 """The OpenVPN driver with the real openvpn, through a small program that prints its events."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import pytest
 from lab import topologies, tundevice
 from lab.node import wait_until
 from lab.router import SLOW, available, program
-from lab.vpn_provider import VPN_DNS, Provider
+from lab.vpn_provider import VPN_DNS, Provider, pki
 
 PROBE = "tests/unit/vpn-client-probe"
 UID, SUPERVISOR = 4978, 4979
@@ -342,3 +343,140 @@ def test_leftovers_are_swept(net):
     probe.end()
     net["vpn"].run(["ip", "link", "add", "qubes-vpn", "type", "veth", "peer", "name", "imposter"])
     assert net.probe(profile).wait("failed") == "failed File exists"
+
+
+# A client in other hands: it says what it likes, and does not want to end.
+HOSTILE = """#!/usr/bin/python3
+import os, signal, socket, sys
+if "--version" in sys.argv:
+    print("OpenVPN 2.6.14 x")
+    sys.exit()
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+print("last words of the log", flush=True)
+path = [line.split()[1] for line in sys.stdin if line.startswith("management ")][0].strip('"')
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+peer, _ = listener.accept()
+
+def ever(data):
+    while True:
+        peer.sendall(data)
+
+def env():
+    peer.sendall(b">UPDOWN:UP\\n")
+    for _ in range(100):
+        peer.sendall(b">UPDOWN:ENV,dns_x=" + b"y" * 3000 + b"\\n")
+    peer.sendall(b">UPDOWN:ENV,END\\n>STATE:1,CONNECTED,x,10.0.0.1\\n")
+    signal.pause()
+
+def close():
+    peer.close()
+    listener.close()
+    signal.pause()
+
+what = open(__file__ + ".what").read()
+if what == "flood":
+    ever(b">LOG:1,I,noise\\r\\n" * 1000)
+elif what == "states":
+    ever(b">STATE:1,WAIT\\r\\n>STATE:1,AUTH\\r\\n" * 100)
+elif what == "ups":
+    ever(b">UPDOWN:UP\\n>UPDOWN:ENV,END\\n>STATE:1,CONNECTED,x,10.0.0.1\\n" * 100)
+elif what == "secrets":
+    ever(b">PASSWORD:Need 'Auth' username/password\\n" * 100)
+elif what == "line":
+    ever(b"x" * 100000)
+elif what == "env":
+    env()
+elif what == "close":
+    close()
+signal.pause()
+"""
+
+
+@pytest.fixture
+def hostile(net):
+    """hostile(what): the probe with such a client."""
+    path = f"{net.work}/hostile"
+    with open(path, "w", encoding="ascii") as file:
+        file.write(HOSTILE)
+    os.chmod(path, 0o755)
+
+    def run(what):
+        with open(f"{path}.what", "w", encoding="ascii") as file:
+            file.write(what)
+        os.chmod(f"{path}.what", 0o644)
+        probe = net.probe(net.provider.openvpn_profile(), f"program={path}")
+        probe.wait("started")
+        return probe
+    return run
+
+
+@pytest.mark.parametrize("what", ["states", "ups", "secrets"])
+def test_client_that_makes_too_many_events_is_killed(hostile, what):
+    probe = hostile(what)
+    pid = probe.client()
+    assert "too often" in probe.wait("ENDED", timeout=15)
+    assert not alive(pid) and len(probe.lines) < 300
+    probe.end()
+
+
+@pytest.mark.parametrize("what", ["flood", "line", "silent", "env"])
+def test_client_that_does_not_end_is_killed(hostile, what):
+    probe = hostile(what)
+    pid = probe.client()
+    if what == "env":
+        probe.wait("UP none none")
+        assert not os.path.exists(f"{probe.runtime}/client/pushed")
+    probe.say("poll")
+    probe.end()
+    assert not alive(pid) and len(probe.lines) < 10
+
+
+def test_client_that_closes_is_killed(hostile):
+    probe = hostile("close")
+    pid = probe.client()
+    assert probe.wait("ENDED") == "ENDED last words of the log"
+    assert not alive(pid)
+
+
+def with_key(net, name, key):
+    """The profile with another private key."""
+    path = net.provider.openvpn_profile(name)
+    with open(path, encoding="ascii") as file:
+        text = re.sub("<key>.*</key>", lambda _: f"<key>\n{key}</key>", file.read(), flags=re.DOTALL)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+    return path
+
+
+def test_key_of_another_certificate(net):
+    with open(f"{pki()}/server.key", encoding="ascii") as file:
+        probe = net.probe(with_key(net, "mismatch", file.read()))
+    assert probe.wait("REFUSED").startswith("REFUSED the private key cannot be used")
+
+
+def test_password_of_the_key(net):
+    net.provider.openvpn()
+    key = subprocess.run(["openssl", "pkey", "-in", f"{pki()}/client.key", "-aes256", "-passout", "pass:top-secret"],
+                         check=True, capture_output=True, text=True).stdout
+    probe = net.probe(with_key(net, "locked", key))
+    probe.wait("SECRET key-password")
+    probe.say("key wrong")
+    assert probe.wait("REFUSED") == "REFUSED the password does not open the private key"
+    probe.say("restart")
+    probe.wait("SECRET key-password", count=2)
+    probe.say("key top-secret")
+    probe.wait("UP ")
+    assert "top-secret" not in probe.log()
+
+
+def test_program_that_ends_at_once(net):
+    path = f"{net.work}/short"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\n[ $1 = --version ] && echo OpenVPN 2.7.1 && exit\n"
+                   "echo '2026-11-22 03:24:31 Options error: no way'; echo Use --help for more information.; exit 1\n")
+    os.chmod(path, 0o755)
+    assert net.probe(net.provider.openvpn_profile(), f"program={path}").wait("ENDED") == "ENDED Options error: no way"
+    assert net.probe(net.provider.openvpn_profile(), "program=/nonexistent").wait("failed").startswith("failed No such")

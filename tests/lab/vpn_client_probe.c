@@ -2,12 +2,12 @@
 /*
  * Runs one VPN client and prints its events as lines, for lab tests:
  *
- *   vpn-client-probe PROFILE RUNTIME UID [adopt] [targets=ADDR,ADDR...]
+ *   vpn-client-probe PROFILE RUNTIME UID [adopt] [targets=ADDR,ADDR...] [program=PATH]
  *
  * The endpoints of the profile have to be addresses; targets are tried in their place, on the port
- * of the first. Lines on standard input: "user NAME PASSWORD",
- * "key PASSWORD", "challenge TEXT", "restart", "poll", "configure" (sets the device up with what the
- * judge let pass), "leave" and "free" (both end the probe).
+ * of the first. Lines on standard input: "user NAME PASSWORD", "key PASSWORD", "challenge TEXT",
+ * "restart", "poll", "configure" (sets the device up with what the judge let pass), "leave" and
+ * "free" (both end the probe).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -231,6 +231,8 @@ int main(int argc, char **argv)
     for (int i = 4; i < argc; i++) {
         if (strncmp(argv[i], "targets=", 8) == 0)
             replace_targets(&p, argv[i] + 8);
+        else if (strncmp(argv[i], "program=", 8) == 0)
+            setup.program = argv[i] + 8;
         else
             adopt = true;
     }
@@ -238,6 +240,7 @@ int main(int argc, char **argv)
                                   .targets = p.targets,
                                   .n_targets = p.n_targets,
                                   .runtime = argv[2],
+                                  .program = setup.program,
                                   .uid = (uid_t)atoi(argv[3]),
                                   .gid = (gid_t)atoi(argv[3])};
     (void)sigemptyset(&term);

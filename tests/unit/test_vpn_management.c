@@ -230,7 +230,9 @@ static void test_base64(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
-        assert_int_equal(base64_write(pairs[i].plain, strlen(pairs[i].plain), text, sizeof(text)), 0);
+        const char *plain = pairs[i].plain;
+
+        assert_int_equal(base64_write(plain, strlen(plain), text, sizeof(text)), 0);
         assert_string_equal(text, pairs[i].packed);
         assert_int_equal(base64_read(str_from(pairs[i].packed), text, sizeof(text), &len), 0);
         assert_string_equal(text, pairs[i].plain);
@@ -246,16 +248,16 @@ static void test_base64(void **state)
 /* The examples of management-notes.txt. */
 static void test_responses(void **state)
 {
+    const struct str id = STR_LITERAL("Om01u7Fh");
     char text[128];
 
     (void)state;
     assert_int_equal(management_static_response("bar", "8675309", text, sizeof(text)), 0);
     assert_string_equal(text, "SCRV1:YmFy:ODY3NTMwOQ==");
     assert_int_equal(management_static_response("bar", "8675309", text, 20), -E2BIG);
-    assert_int_equal(management_dynamic_response(str_from("Om01u7Fh"), "8675309", text, sizeof(text)),
-                     0);
+    assert_int_equal(management_dynamic_response(id, "8675309", text, sizeof(text)), 0);
     assert_string_equal(text, "CRV1::Om01u7Fh::8675309");
-    assert_int_equal(management_dynamic_response(str_from("Om01u7Fh"), "8675309", text, 20), -E2BIG);
+    assert_int_equal(management_dynamic_response(id, "8675309", text, 20), -E2BIG);
 }
 
 /* The link: a peer in this process, or in one of its own. */
@@ -335,8 +337,8 @@ static int fixture_listen(const struct fixture *f)
 
 static void fixture_open(struct fixture *f, pid_t pid, unsigned limit_ms)
 {
-    assert_int_equal(management_link_new(f->loop, f->path, pid, geteuid(), limit_ms, &fixture_ops, f,
-                                         &f->link), 0);
+    assert_int_equal(management_link_new(f->loop, f->path, pid, geteuid(), limit_ms, &fixture_ops,
+                                         f, &f->link), 0);
 }
 
 static void test_link_talks(void **state)

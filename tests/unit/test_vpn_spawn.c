@@ -294,9 +294,16 @@ static void test_folder(void **state)
     assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "");
     log = runtime_open_log(folder);
     assert_true(log >= 0);
-    assert_int_equal(write(log, "one\ntwo\x1b\n \n", 11), 11);
-    (void)close(log);
+    assert_int_equal(write(log, "one\n2026-11-22 03:24:31 two\x1b\n \n", 31), 31);
+    runtime_trim_log(folder, 31);
     assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "two\\x1b");
+    assert_int_equal(write(log, "Use --help for more information.\n", 33), 33);
+    assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "two\\x1b");
+    runtime_trim_log(folder, 31);
+    assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "");
+    assert_int_equal(write(log, "2026-11-22", 10), 10);
+    assert_string_equal(runtime_last_line(folder, line, sizeof(line)), "2026-11-22");
+    (void)close(log);
 
     assert_int_equal(runtime_clean(runtime), 0);
     assert_int_equal(runtime_read(folder, "x", &text, &len), -ENOENT);

@@ -69,6 +69,7 @@ static int client_on_later(sd_event_source *source, void *user)
     return 0;
 }
 
+__attribute__((format(printf, 4, 0)))
 static int client_post_text(struct client *c, enum client_event_kind kind,
                             enum client_secret secret, const char *format, va_list args)
 {

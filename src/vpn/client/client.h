@@ -64,7 +64,7 @@ int client_adopt(sd_event *loop, const struct client_setup *setup, client_event_
 int client_give_secret(struct client *c, enum client_secret kind, const char *name,
                        const char *value);
 void client_restart(struct client *c); /* another try now: after resume, with another uplink */
-/* Asks for the counters; CLIENT_ALIVE answers. Nobody counts unasked: an idle tunnel wakes nobody. */
+/* Asks for the counters; CLIENT_ALIVE answers. None come unasked: an idle tunnel wakes nobody. */
 int client_poll(struct client *c);
 /*
  * Ends it (SIGTERM, SIGKILL after half a second, waited for) and removes its device. Returns NULL.

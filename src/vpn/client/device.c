@@ -15,7 +15,7 @@
 #define TUN_NODE      "/dev/net/tun"
 #define ADDRESSES_MAX 64
 
-/* Switches of /proc/sys/net/ipv6/conf/DEVICE/: nothing is learnt and nothing asked in the tunnel. */
+/* Of /proc/sys/net/ipv6/conf/DEVICE/: nothing is learnt and nothing asked in the tunnel. */
 static const struct {
     const char *name, *value;
 } ipv6_switches[] = {

@@ -39,7 +39,7 @@ enum management_kind {
     MANAGEMENT_NEED_USER_PASSWORD, /* challenge: set when the profile has a static one */
     MANAGEMENT_NEED_KEY_PASSWORD,
     MANAGEMENT_NEED_OTHER, /* any other thing a person would have to do; text: what */
-    MANAGEMENT_FAILED,     /* refused secret: "failed" says which; challenge, state_id, user: CRV1 */
+    MANAGEMENT_FAILED,     /* failed: which secret; challenge, state_id, user: of CRV1 */
     MANAGEMENT_TEXT_CHALLENGE, /* CR_TEXT while the log-in is pending */
     MANAGEMENT_WEB_LOGIN,
     MANAGEMENT_UP,

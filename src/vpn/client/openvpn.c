@@ -15,7 +15,6 @@
 
 #define START_LIMIT_MS 15000 /* to its first words; a slow machine, many certificates */
 #define ADOPT_LIMIT_MS 3000
-#define LOG_MAX        (256 * 1024)
 #define RESTART_GRACE_MS 200
 
 struct text { /* wiped: it holds keys */
@@ -81,7 +80,7 @@ static int openvpn_spawn(struct client *c, const char *management)
                                 .argv = argv,
                                 .uid = c->uid,
                                 .gid = c->gid,
-                                .file_size = LOG_MAX};
+                                .file_size = OPENVPN_LOG_MAX};
     _cleanup_(text_wipe) struct text text = {0};
     _cleanup_(closep) int input = -1, output = -1;
     int r = openvpn_version(c->program, c->uid, c->gid, &text_setup.v27);
@@ -133,8 +132,8 @@ static int openvpn_connect(struct client *c, unsigned limit_ms)
     r = sd_event_add_io(c->loop, &d->exit, c->process.pidfd, EPOLLIN, openvpn_on_exit, d);
     if (r < 0)
         return r;
-    return management_link_new(c->loop, path, c->process.pid, c->uid, limit_ms, &openvpn_link_ops, d,
-                               &d->link);
+    return management_link_new(c->loop, path, c->process.pid, c->uid, limit_ms, &openvpn_link_ops,
+                               d, &d->link);
 }
 
 static int openvpn_driver_new(struct client *c)
@@ -235,8 +234,8 @@ static int openvpn_respawn(struct client *c)
 }
 
 /*
- * OpenVPN takes SIGUSR1 for SIGHUP while it sets itself up (in a pause, asking for a secret, calling
- * by TCP), and dies of it, since its configuration came by a descriptor.
+ * OpenVPN takes SIGUSR1 for SIGHUP while it sets itself up (in a pause, asking for a secret,
+ * calling by TCP), and dies of it, since its configuration came by a descriptor.
  */
 static void openvpn_restart(struct client *c)
 {

@@ -10,6 +10,7 @@
 #include "vpn/client/management_link.h"
 
 #define OPENVPN_TOLD_MAX (64 * 1024)
+#define OPENVPN_LOG_MAX  (256 * 1024)
 
 enum openvpn_asked { /* what the client waits for us to say */
     ASKED_NOTHING,

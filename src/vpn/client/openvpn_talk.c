@@ -323,6 +323,7 @@ bool openvpn_say_up(struct openvpn_driver *d, const struct management_message *s
 
 static bool on_connected(struct openvpn_driver *d, const struct management_message *m)
 {
+    runtime_trim_log(d->client->folder, OPENVPN_LOG_MAX / 2);
     /* without the file a successor starts anew, which is all that is lost */
     (void)openvpn_told_write(&d->told, d->client->folder, m);
     return openvpn_say_up(d, m);
@@ -339,6 +340,10 @@ static bool on_starting_over(struct openvpn_driver *d, const struct management_m
     d->phase[0] = '\0';
     if (d->refused || d->secrets.dynamic_id[0] != '\0')
         return true; /* told already, or a question follows */
+    /* another try finds the same file */
+    if (str_is(m->text, "private-key-password-failure"))
+        return say_refused(d, "the private key cannot be used: another password, or not the key "
+                              "of the certificate");
     if (words == NULL)
         words = str_escape(m->text, text, sizeof(text));
     return say(d, was_up ? CLIENT_RECONNECTING : CLIENT_CONNECTING, words);
@@ -376,7 +381,7 @@ static bool on_state(struct openvpn_driver *d, const struct management_message *
     return say(d, CLIENT_CONNECTING, words);
 }
 
-/* Is it where our predecessor left it? Then what was pushed is known; else only a new start helps. */
+/* Is it where our predecessor left it? Then what was pushed is known; else it has to start anew. */
 static bool on_adopt_answer(struct openvpn_driver *d, const struct management_message *m)
 {
     const struct management_message *want = &d->adopt;

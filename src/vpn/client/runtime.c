@@ -42,7 +42,7 @@ int runtime_paths(const char *runtime, char **ret_folder, char **ret_sockets)
     return 0;
 }
 
-/* A folder of ours with that group and mode; one of another owner is refused, a stale one is put right. */
+/* A folder of ours with that group and mode. Another's is refused, a stale one is put right. */
 static int folder_make(const char *path, gid_t gid, mode_t mode)
 {
     _cleanup_(closep) int fd = -1;
@@ -196,8 +196,32 @@ int runtime_open_log(const char *folder)
     if (dir < 0)
         return dir;
     (void)unlinkat(dir, LOG_NAME, 0);
-    fd = openat(dir, LOG_NAME, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    fd = openat(dir, LOG_NAME,
+                O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     return fd < 0 ? -errno : fd;
+}
+
+void runtime_trim_log(const char *folder, uint64_t most)
+{
+    _cleanup_(closep) int dir = folder_open(folder);
+    _cleanup_(closep) int fd = -1;
+    struct stat st;
+
+    fd = dir < 0 ? -1 : openat(dir, LOG_NAME, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size > most)
+        (void)!ftruncate(fd, 0); /* the client appends: it goes on at the beginning */
+}
+
+/* "2026-11-22 03:24:31 TEXT", as OpenVPN begins its lines. */
+static struct str line_without_time(struct str line)
+{
+    const char *const form = "dddd-dd-dd dd:dd:dd ";
+
+    for (size_t i = 0; form[i] != '\0'; i++)
+        if (i >= line.len || (form[i] == 'd' ? line.p[i] < '0' || line.p[i] > '9'
+                                             : line.p[i] != form[i]))
+            return line;
+    return str_trim((struct str){line.p + strlen(form), line.len - strlen(form)});
 }
 
 const char *runtime_last_line(const char *folder, char *buf, size_t size)
@@ -218,10 +242,13 @@ const char *runtime_last_line(const char *folder, char *buf, size_t size)
     if (n <= 0)
         return buf;
     rest = (struct str){text, (size_t)n};
-    while (str_next(&rest, '\n', &line))
-        if (str_trim(line).len > 0)
-            last = str_trim(line);
-    return str_escape(last, buf, size);
+    while (str_next(&rest, '\n', &line)) {
+        line = line_without_time(str_trim(line));
+        if (line.len > 0 && !str_is(line, "Use --help for more information.") &&
+            !str_is(line, "Exiting due to fatal error"))
+            last = line;
+    }
+    return last.len > 0 ? str_escape(last, buf, size) : buf;
 }
 
 int runtime_remember(const char *folder, const struct process *p, uint64_t digest)

@@ -31,10 +31,11 @@ int runtime_read(const char *folder, const char *name, char **ret, size_t *ret_l
 int runtime_remove(const char *folder, const char *name); /* 0 also when there is none */
 /* An empty file for 1 and 2 of the client, for appending. The fd is the caller's. */
 int runtime_open_log(const char *folder);
-/* The last line of the log that is not blank, escaped; "" when there is none. */
+void runtime_trim_log(const char *folder, uint64_t most); /* empties it when it is longer */
+/* The last line of the log that tells something, escaped, without a time; "" when there is none. */
 const char *runtime_last_line(const char *folder, char *buf, size_t size);
 
-/* Which process the client is, and of what text it was started (any number that tells two apart). */
+/* Which process the client is, and of what text it was started (a number tells two apart). */
 int runtime_remember(const char *folder, const struct process *p, uint64_t digest);
 /* -ENOENT: nothing remembered; -ESRCH: it has ended. */
 int runtime_recall(const char *folder, uid_t uid, struct process *ret, uint64_t *ret_digest);

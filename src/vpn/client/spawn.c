@@ -173,7 +173,7 @@ static int process_read_start(pid_t pid, uint64_t *ret)
     return p != NULL && sscanf(p, "%" SCNu64, ret) == 1 ? 0 : -ESRCH;
 }
 
-/* The real user. The owner of the folder would be root for a process that made itself undumpable. */
+/* The real user. The folder's owner would be root for a process that made itself undumpable. */
 static int process_read_user(pid_t pid, uid_t *ret)
 {
     char text[4096];

@@ -44,7 +44,7 @@ struct spawn_setup {
 
 /* 0 when the program runs (its exec succeeded). */
 int spawn_process(const struct spawn_setup *setup, struct process *ret);
-/* The process of that number if it is still the one started at that time and its uid is uid. -ESRCH. */
+/* The process of that number, if it was started at that time and is that user's. -ESRCH. */
 int process_find(pid_t pid, uint64_t start, uid_t uid, struct process *ret);
 int process_signal(const struct process *p, int signal); /* 0 also when it has ended */
 /* Has it ended? Reaps it when it is our child; *ret_status as wait(2), -1: not known. */
