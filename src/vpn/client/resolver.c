@@ -15,7 +15,7 @@
 #include "vpn/wish/wish.h"
 
 #define LIMIT_US     (10 * 1000000ull) /* of the whole question */
-#define GRACE_US     1000000ull /* for the other family once one has answered */
+#define GRACE_US     2500000ull /* for the other family once one has answered: a second try and more */
 #define SERVERS_MAX  WISH_RESOLVERS_MAX
 #define TIMEOUT_MS   1500 /* of the first try; c-ares doubles it with each round */
 #define TRIES        4
@@ -28,7 +28,7 @@ struct watched {
     sd_event_source *source; /* NULL: free */
 };
 
-/* The question for one family. Two questions, so that one that nobody answers costs a second only. */
+/* The question for one family. Two questions, so that one that nobody answers costs little. */
 struct half {
     struct resolver *r;
     bool pending;
@@ -127,7 +127,7 @@ static const char *reason(int status)
     case ARES_ETIMEOUT:
         return "no name server answered";
     case ARES_ECONNREFUSED:
-        return "no name server could be reached";
+        return "no name server could be reached, or all refused";
     case ARES_ESERVFAIL:
     case ARES_EREFUSED:
     case ARES_ENOTIMP:
