@@ -60,6 +60,8 @@ static void check_profile(const struct profile *p)
                                                .n_targets = ARRAY_SIZE(targets),
                                                .device = "qubes-vpn",
                                                .management = "/run/m.sock"};
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789-_.:";
     char *text;
     size_t len;
 
@@ -68,8 +70,7 @@ static void check_profile(const struct profile *p)
         const struct endpoint *e = &p->endpoints[i];
 
         require(e->host[0] != '\0' && memchr(e->host, '\0', sizeof(e->host)) && e->port > 0);
-        require(strspn(e->host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") ==
-                strlen(e->host));
+        require(strspn(e->host, plain) == strlen(e->host));
     }
     if (openvpn_write(p, &setup, &text, &len) < 0)
         return;

@@ -28,7 +28,7 @@
 #define CLIENT      "client\ndev tun\nremote 192.0.2.1\nremote-cert-tls server\n"
 #define USER        CLIENT CA "auth-user-pass\n"
 
-/* -- lines --------------------------------------------------------------------------------------- */
+/* -- lines ------------------------------------------------------------------------------------- */
 
 /* "word|word" of the first line with words; "!" and what is wrong; "" for none. */
 static const char *cut(const char *text)
@@ -80,14 +80,15 @@ static void test_lines_are_cut_as_openvpn_does(void **state)
 
 static void test_lines_that_cannot_be_cut(void **state)
 {
+    static const char wrong[] = "!a backslash before an ordinary character; write two for one";
     char text[300];
 
     (void)state;
     assert_string_equal(cut("a \"b"), "!no closing quotation mark");
     assert_string_equal(cut("a 'b\\'"), "a|b\\");
     assert_string_equal(cut("a 'b"), "!no closing quotation mark");
-    assert_string_equal(cut("a \\b"), "!a backslash before an ordinary character; write two for one");
-    assert_string_equal(cut("a \\'b"), "!a backslash before an ordinary character; write two for one");
+    assert_string_equal(cut("a \\b"), wrong);
+    assert_string_equal(cut("a \\'b"), wrong);
     assert_string_equal(cut("a b\\\nc"), "!a backslash at the end of the line");
     assert_string_equal(cut("a b c d e f g h i j k l m n o p q"), "!too many words in one line");
     assert_string_equal(cut("a b c d e f g h i j k l m n o p 'q'"), "!too many words in one line");
@@ -113,7 +114,7 @@ static void test_blocks(void **state)
     assert_string_equal(cut("<>\n"), "<>");
 }
 
-/* -- profiles ------------------------------------------------------------------------------------ */
+/* -- profiles ---------------------------------------------------------------------------------- */
 
 struct reading {
     struct findings findings;
@@ -243,6 +244,7 @@ static void test_hostile(void **state)
 
 static void test_kind_is_told_by_the_text(void **state)
 {
+    char name[PROFILE_NAME_MAX + 1] = "";
     struct findings findings = {0};
     struct profile *p = NULL;
     static const char wireguard[] = "# x\n  [interface]\nup /bin/id\n";
@@ -254,9 +256,8 @@ static void test_kind_is_told_by_the_text(void **state)
     assert_int_equal(profile_read("a", USER, strlen(USER), NULL, &(struct findings){0}, &p), 0);
     assert_int_equal(p->kind, PROFILE_OPENVPN);
     p = profile_free(p);
-    assert_int_equal(profile_read("0123456789012345678901234567890123456789012345678901234567890123",
-                                  USER, strlen(USER), NULL, &findings, &p),
-                     -ENAMETOOLONG);
+    memset(name, 'x', sizeof(name) - 1);
+    assert_int_equal(profile_read(name, USER, strlen(USER), NULL, &findings, &p), -ENAMETOOLONG);
 }
 
 static void test_findings_keep_refusals(void **state)
@@ -343,7 +344,7 @@ static void test_manual_names_every_directive(void **state)
     }
 }
 
-/* -- what is written ----------------------------------------------------------------------------- */
+/* -- what is written --------------------------------------------------------------------------- */
 
 static void test_values(void **state)
 {
@@ -424,7 +425,7 @@ static void test_write_refuses(void **state)
     assert_non_null(strstr(text, "\ndns-updown disable\n"));
 }
 
-/* -- keys and credentials ------------------------------------------------------------------------ */
+/* -- keys and credentials ---------------------------------------------------------------------- */
 
 static void test_blobs_are_brought_into_one_form(void **state)
 {

@@ -90,7 +90,8 @@ void fixture_describe(const struct findings *findings, const struct profile *p, 
         p->needs & NEEDS_USER_PASSWORD ? "needs user and password\n" : "",
         p->needs & NEEDS_KEY_PASSWORD ? "needs the key's password\n" : "");
     if (p->needs & NEEDS_CHALLENGE)
-        say(&o, "needs an answer to: %s (%s)\n", p->challenge, p->challenge_echo ? "shown" : "hidden");
+        say(&o, "needs an answer to: %s (%s)\n", p->challenge,
+            p->challenge_echo ? "shown" : "hidden");
     if (openvpn_credentials(p, &user, &password))
         say(&o, "user %s, password of %zu\n", user, strlen(password));
 }
@@ -155,7 +156,8 @@ static const char *check_connection(struct seen *seen, struct str block,
             if (!str_is(line.arg[0], "remote") || line.n != 4 ||
                 addr_parse(line.arg[1], &a) < 0 || !addr_equal(&a, &target->addr))
                 return "a server that was not wished";
-        } else if (!str_is(line.arg[0], "fragment") && !str_is(line.arg[0], "explicit-exit-notify")) {
+        } else if (!str_is(line.arg[0], "fragment") &&
+                   !str_is(line.arg[0], "explicit-exit-notify")) {
             return "a foreign word in a connection";
         } else if (target->protocol == IPPROTO_TCP) {
             return "for UDP only";
@@ -172,7 +174,9 @@ static const char *check_line(struct seen *seen, const struct openvpn_line *line
     if (line->has_block) {
         if (!among(line->arg[0], blocks, ARRAY_SIZE(blocks), &at))
             return "a foreign block";
-        return str_is(line->arg[0], "connection") ? check_connection(seen, line->block, setup) : NULL;
+        if (!str_is(line->arg[0], "connection"))
+            return NULL;
+        return check_connection(seen, line->block, setup);
     }
     if (among(line->arg[0], ours_once, ARRAY_SIZE(ours_once), &at)) {
         seen->once[at]++;

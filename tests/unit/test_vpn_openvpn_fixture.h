@@ -13,12 +13,12 @@ int fixture_read_path(const char *path, char **ret, size_t *ret_len);
 /* struct profile_files.read; user is the path of the profile: files are looked for beside it. */
 int fixture_read_beside(const char *name, char **ret, size_t *ret_len, void *user);
 
-/* "LINE: WORD: refused|left out|note: TEXT" for each finding, then what the profile holds (NULL: none). */
+/* "LINE: WORD: refused|left out|note: TEXT" for each finding, then what the profile holds. */
 void fixture_describe(const struct findings *findings, const struct profile *p, char *buf,
                       size_t size);
 
 /*
- * NULL, or what is wrong with a text of openvpn_write(): every line is one of the directives that may
- * be there, those that shut something are there once, nothing else is.
+ * NULL, or what is wrong with a text of openvpn_write(): every line is one of the directives that
+ * may be there, those that shut something are there once, nothing else is.
  */
 const char *fixture_broken_law(const char *text, size_t len, const struct openvpn_setup *setup);

@@ -2,9 +2,9 @@
 /*
  * OpenVPN's file: reader and writer. The client never sees the provider's file: it gets a text that
  * we write from what was taken, with our own directives last, through its standard input.
- * Every directive of OpenVPN 2.6 and 2.7 is in one table (openvpn_directives.c): taken, taken with checks,
- * left out (why) or refused (why); an unknown one is refused. Quoting and inline blocks as in
- * OpenVPN's options.c (parse_line, check_inline_file).
+ * Every directive of OpenVPN 2.6 and 2.7 is in one table (openvpn_directives.c): taken, taken with
+ * checks, left out (why) or refused (why); an unknown one is refused. Quoting and inline blocks as
+ * in OpenVPN's options.c (parse_line, check_inline_file).
  */
 #pragma once
 
@@ -14,7 +14,7 @@ int openvpn_read(const char *text, size_t len, const struct profile_files *files
                  struct findings *findings, struct profile *p);
 struct openvpn_file *openvpn_free(struct openvpn_file *f);
 
-/* User and password that the profile's own files hold (the password may be ""). false: none. Borrowed. */
+/* User and password that the profile's own files hold (the password may be ""); borrowed. */
 bool openvpn_credentials(const struct profile *p, const char **ret_user, const char **ret_password);
 
 /* What the supervisor adds: numeric endpoints, device, management socket. */
@@ -24,7 +24,7 @@ struct openvpn_target {
     uint8_t protocol;
 };
 struct openvpn_setup {
-    const struct openvpn_target *targets; /* in the order to try; "remote" of the file is not used */
+    const struct openvpn_target *targets; /* in the order to try, instead of the file's remotes */
     size_t n_targets;
     const char *device;     /* made already: dev NAME, dev-type tun */
     const char *management; /* path of the unix socket the client listens on */

@@ -17,7 +17,7 @@ struct openvpn_blob {
 };
 
 /*
- * Adds "<name>", the parts, "</name>". *ret_encrypted: a key is among them that asks for a password.
+ * Adds "<name>", the parts, "</name>". *ret_encrypted: a key is among them that has a password.
  * -EINVAL and *ret_why (static); then nothing was added. Errors of t stick in t.
  */
 int openvpn_blob_add(struct text *t, const struct openvpn_blob *blob, bool *ret_encrypted,

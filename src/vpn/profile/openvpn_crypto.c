@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which encryption. A cipher is taken when it is known to be good: what leaves by the uplink must not
- * be readable because a file (or what changed it on its way) says "none".
+ * Which encryption. A cipher is taken when it is known to be good: what leaves by the uplink must
+ * not be readable because a file (or what changed it on its way) says "none".
  */
 #include <string.h>
 #include <strings.h>

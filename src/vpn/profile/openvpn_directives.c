@@ -17,7 +17,8 @@
 #define LOADS      "loads code into the client"
 #define SERVER     "is for a server, and this is a client"
 #define TAP        "is for tap devices; only tun is supported"
-#define STATIC_KEY "is for links with one fixed key, which OpenVPN has given up; ask for a TLS profile"
+#define STATIC_KEY                                                                                 \
+    "is for links with one fixed key, which OpenVPN has given up; ask for a TLS profile"
 #define PROXY                                                                                      \
     "leads over a proxy, which is not supported; use another remote, or put a qube that talks to " \
     "the proxy below this one"

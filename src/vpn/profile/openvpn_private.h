@@ -76,7 +76,7 @@ struct openvpn_reading {
 #define openvpn_note(r, line, ...)                                                                 \
     findings_add((r)->findings, FINDING_NOTE, (line)->number, (line)->arg[0], __VA_ARGS__)
 
-/* openvpn_take.c: one directive whose verdict is OPENVPN_TAKE; the number of words has been checked. */
+/* openvpn_take.c: a directive with the verdict OPENVPN_TAKE; the number of its words is right. */
 void openvpn_take_line(struct openvpn_reading *r, const struct openvpn_directive *d,
                        const struct openvpn_line *line);
 /* Writes it as it is, when it fits into a line. */

@@ -52,7 +52,7 @@ static bool read_port(struct openvpn_reading *r, const struct openvpn_line *line
     return false;
 }
 
-/* RFC 1123 2.1, and '_'. A last label of digits would be an address to some and a name to others. */
+/* RFC 1123 2.1, and '_'. A last label of digits would be an address to some, a name to others. */
 static bool is_host_name(struct str s)
 {
     struct str rest = s, label = {0};
@@ -149,9 +149,8 @@ static void take_inner(struct openvpn_reading *r, const struct openvpn_line *lin
 }
 
 /*
- * What stands in the block counts for it; what is unset there is what the file has set before it, and
- * what the arguments of its remote say counts most (OpenVPN: they are set in the order of the lines;
- * a block that sets the same twice is rare enough to ask for better).
+ * What stands in the block counts for it, later lines more than earlier ones; what is unset there
+ * is what the file has set before the block, or at its end.
  */
 void openvpn_take_connection(struct openvpn_reading *r, const struct openvpn_line *line)
 {

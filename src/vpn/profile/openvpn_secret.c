@@ -42,7 +42,8 @@ static bool is_file_name(struct str name)
     return name.len < 2 || name.p[1] != ':'; /* C:... */
 }
 
-static int read_file(struct openvpn_reading *r, const struct openvpn_line *line, struct content *ret)
+static int read_file(struct openvpn_reading *r, const struct openvpn_line *line,
+                     struct content *ret)
 {
     struct str name = line->arg[1];
     char path[NAME_MAX_HERE + 1], shown[100];
@@ -201,7 +202,7 @@ void openvpn_take_challenge(struct openvpn_reading *r, const struct openvpn_line
         openvpn_refuse(r, line, "whether the code is shown is 0 or 1");
         return;
     }
-    if (line->n > 3 && !str_is(line->arg[3], "scrv1")) { /* 2.7: how the code is sent; the default */
+    if (line->n > 3 && !str_is(line->arg[3], "scrv1")) { /* 2.7: how it is sent; the default */
         openvpn_refuse(r, line, "this way of sending the code is not supported");
         return;
     }

@@ -207,7 +207,7 @@ static void take_exit_notify(struct openvpn_reading *r, const struct openvpn_lin
     uint32_t value = 1;
 
     if (line->n == 1 || openvpn_number(r, line, 1, 0, 100, &value) == 0)
-        r->file->exit_notify = value > 0; /* one packet: the client ends at once when it is told to */
+        r->file->exit_notify = value > 0; /* one packet: the client ends at once when told to */
 }
 
 /* "dhcp-option DNS ADDRESS" counts like a pushed one; the rest is for desktops. */

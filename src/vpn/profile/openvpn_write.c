@@ -12,8 +12,8 @@
 
 /*
  * No route, no address, no program, no rights: what is told by the server goes to the supervisor by
- * management-up-down. After the addresses were tried twice the client ends, so that names are looked
- * up again. persist-tun: a restart with the same answer of the server leaves the device alone.
+ * management-up-down. After the addresses were tried twice the client ends, so that names are
+ * looked up again. persist-tun: a restart with the same answer leaves the device alone.
  * allow-recursive-routing: the carrier goes its own way, so a packet to the server's own address
  * belongs into the tunnel like any other.
  */
@@ -37,15 +37,17 @@ static const char head[] = "client\n"
 
 /*
  * What a server may say, by the beginning of the option; the first match decides, and the empty one
- * at the end takes everything else away. Not among them: routes (their number has no bound, and none
- * is used), ping-exit, inactive (would end the client), explicit-exit-notify (would delay a restart).
- * From push-continuation on it is the protocol itself that would break.
+ * at the end takes everything else away. Not among them: routes (their number has no bound, and
+ * none is used), ping-exit, inactive (would end it), explicit-exit-notify (would delay a restart).
+ * From push-continuation on the protocol itself would break.
  */
 static const char *const pulled[] = {
-    "ifconfig ",     "ifconfig-ipv6 ", "topology ",         "dhcp-option DNS ", "dhcp-option DNS6 ",
-    "dns server ",   "ping ",          "ping-restart ",     "tun-mtu ",         "push-continuation ",
-    "peer-id ",      "cipher ",        "protocol-flags ",   "key-derivation ",  "auth-token ",
-    "auth-token-user ", "comp-lzo",    "compress",
+    "ifconfig ",        "ifconfig-ipv6 ",    "topology ",
+    "dhcp-option DNS ", "dhcp-option DNS6 ", "dns server ",
+    "ping ",            "ping-restart ",     "tun-mtu ",
+    "auth-token ",      "auth-token-user ",  "push-continuation ",
+    "peer-id ",         "cipher ",           "protocol-flags ",
+    "key-derivation ",  "comp-lzo",          "compress",
 };
 
 static void write_words(struct text *t, const char *name, const char *word)
@@ -54,7 +56,7 @@ static void write_words(struct text *t, const char *name, const char *word)
     text_add_word(t, str_from(word));
 }
 
-/* OpenVPN takes fragment and explicit-exit-notify for UDP only, so every server has its own block. */
+/* OpenVPN takes fragment and explicit-exit-notify for UDP only, so every server has its block. */
 static int write_target(struct text *t, const struct openvpn_file *f,
                         const struct openvpn_target *target)
 {

@@ -85,7 +85,7 @@ struct profile_files {
     void *user;
 };
 
-/* Tells the kind by the text and reads it. 0; -EINVAL: see findings; other -errno. files may be NULL. */
+/* Tells the kind by the text, and reads it. files may be NULL. -EINVAL: see findings; -errno. */
 int profile_read(const char *name, const char *text, size_t len, const struct profile_files *files,
                  struct findings *findings, struct profile **ret);
 struct profile *profile_free(struct profile *p); /* wipes secrets; NULL is fine; returns NULL */
