@@ -348,10 +348,9 @@ int owner_run(const struct owner_config *config)
     if (r >= 0)
         r = owner_pass(&o);
     if (r < 0 || o.seal.broken != 0) {
-        switches_close_forwarding();
-        log_error("Cannot seal (%s): forwarding is switched off, qubes stay without network. Needs "
-                  "root or CAP_NET_ADMIN, and nft at %s",
-                  r < 0 ? strerror(-r) : o.seal.why, config->nft_program);
+        log_error("Cannot seal (%s): forwarding %s. Needs root or CAP_NET_ADMIN, and nft at %s",
+                  r < 0 ? strerror(-r) : o.seal.why, switches_close_forwarding(),
+                  config->nft_program);
         return 1;
     }
     if (!o.seal.armed)

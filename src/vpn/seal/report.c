@@ -64,7 +64,8 @@ static json_t *layers_json(const struct seal *s)
 
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
         bool nft = layers[i].layer != LAYER_ROUTES;
-        json_t *layer = json_pack("{s:b}", "whole", (s->broken & layers[i].layer) == 0);
+        json_t *layer = json_pack(
+            "{s:b}", "whole", (s->config.layers & ~s->broken & layers[i].layer) != 0);
 
         if (nft)
             (void)json_object_set_new(layer, "owned",
@@ -99,7 +100,7 @@ static json_t *missing_json(const struct seal *s, const struct items *ops, const
 json_t *report_json(const struct seal *s, const struct items *ops, const char *wrong_switch)
 {
     json_t *missing = missing_json(s, ops, wrong_switch);
-    bool sealed = json_array_size(missing) == 0;
+    bool sealed = json_array_size(missing) == 0 && s->config.layers == LAYERS_ALL;
 
     return json_pack("{s:b, s:o, s:o, s:o, s:o}", "sealed", (int)sealed, "layers", layers_json(s),
                      "uplinks", uplinks_json(&s->model), "open", wish_json(&s->wish), "missing",

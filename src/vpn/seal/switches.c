@@ -118,14 +118,13 @@ void switches_check(const struct seal_model *m, char ret_first[static SWITCH_TEX
     pass(m, &p);
 }
 
-void switches_close_forwarding(void)
+const char *switches_close_forwarding(void)
 {
     static const char *const files[] = {ROOT "ipv4/ip_forward", ROOT "ipv6/conf/all/forwarding"};
+    struct pass p = {.write = true, .first = (char[SWITCH_TEXT]){""}};
 
-    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        _cleanup_(closep) int fd = open(files[i], O_WRONLY | O_CLOEXEC);
-
-        if (fd >= 0)
-            (void)!write(fd, "0\n", 2); /* nothing more can be done */
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+        handle(&p, files[i], '0');
+    return p.first[0] == '\0' ? "is off, qubes stay without network"
+                              : "CANNOT BE SWITCHED OFF, qubes may leave unprotected";
 }

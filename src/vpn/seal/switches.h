@@ -13,5 +13,6 @@
 void switches_set(const struct seal_model *m, unsigned *ret_changed, char ret_first[static SWITCH_TEXT]);
 /* Only reads: the first that differs, or "". */
 void switches_check(const struct seal_model *m, char ret_first[static SWITCH_TEXT]);
-/* Forwarding of both families off, as far as that can be written. */
-void switches_close_forwarding(void);
+/* Forwarding of both families off; says for a log line what came of it. The kernel wants
+ * CAP_NET_ADMIN for it. */
+const char *switches_close_forwarding(void);

@@ -63,10 +63,8 @@ static int arm_here(const struct owner_config *config, bool forget_wish)
         r = seal_pass(&s);
     if (r == 0 && s.broken == 0)
         return s.armed ? 0 : 3;
-    switches_close_forwarding();
-    log_error("Cannot seal (%s): forwarding is switched off, qubes stay without network. Needs root, "
-              "and nft at %s",
-              r < 0 ? strerror(-r) : s.why, config->nft_program);
+    log_error("Cannot seal (%s): forwarding %s. Needs root, and nft at %s",
+              r < 0 ? strerror(-r) : s.why, switches_close_forwarding(), config->nft_program);
     return 1;
 }
 
