@@ -419,10 +419,6 @@ static void test_write_refuses(void **state)
     bad = setup;
     bad.management = "/run/a\nup /bin/id";
     assert_int_equal(openvpn_write(r.profile, &bad, &text, &len), -EINVAL);
-    bad = setup;
-    bad.v27 = true;
-    assert_int_equal(openvpn_write(r.profile, &bad, &text, &len), 0);
-    assert_non_null(strstr(text, "\ndns-updown disable\n"));
 }
 
 /* -- keys and credentials ---------------------------------------------------------------------- */

@@ -100,6 +100,7 @@ void fixture_describe(const struct findings *findings, const struct profile *p, 
 static const char *const ours_once[] = {
     "client",          "dev",           "dev-type",         "disable-dco",
     "script-security", "route-noexec",  "ifconfig-noexec",  "persist-tun",
+    "dns-updown",      "ignore-unknown-option",
     "management",      "management-hold", "management-query-passwords", "management-up-down",
     "auth-nocache",    "auth-retry",    "connect-retry",    "connect-retry-max",
     "resolv-retry",    "verb",          "data-ciphers",     "allow-compression",
@@ -111,7 +112,7 @@ static const char *const allowed[] = {
     "data-ciphers-fallback", "auth", "tls-cipher", "tls-ciphersuites", "tls-groups", "ecdh-curve",
     "tls-cert-profile", "tls-version-min", "tls-version-max", "tls-timeout", "reneg-sec",
     "reneg-bytes", "reneg-pkts", "hand-window", "tran-window", "replay-window", "comp-lzo",
-    "compress", "tun-mtu", "mssfix", "dhcp-option", "key-direction", "pull-filter", "dns-updown",
+    "compress", "tun-mtu", "mssfix", "dhcp-option", "key-direction", "pull-filter",
 };
 static const char *const blocks[] = {
     "ca", "cert", "key", "extra-certs", "pkcs12", "crl-verify", "tls-auth", "tls-crypt",
@@ -186,6 +187,8 @@ static const char *check_line(struct seen *seen, const struct openvpn_line *line
             return "a foreign management socket";
         if (str_is(line->arg[0], "dev") && !str_is(line->arg[1], setup->device))
             return "a foreign device";
+        if (str_is(line->arg[0], "dns-updown") && !str_is(line->arg[1], "disable"))
+            return "a program for name servers";
         return NULL;
     }
     if (!among(line->arg[0], allowed, ARRAY_SIZE(allowed), &at))

@@ -16,6 +16,7 @@
  * looked up again. persist-tun: a restart with the same answer leaves the device alone.
  * allow-recursive-routing: the carrier goes its own way, so a packet to the server's own address
  * belongs into the tunnel like any other.
+ * dns-updown: 2.7 would set name servers by itself; 2.6 does not know it.
  */
 static const char head[] = "client\n"
                            "disable-dco\n"
@@ -33,7 +34,9 @@ static const char head[] = "client\n"
                            "connect-retry-max 2\n"
                            "server-poll-timeout 10\n"
                            "resolv-retry 0\n"
-                           "verb 3\n";
+                           "verb 3\n"
+                           "ignore-unknown-option dns-updown\n"
+                           "dns-updown disable\n";
 
 /*
  * What a server may say, by the beginning of the option; the first match decides, and the empty one
@@ -131,8 +134,6 @@ int openvpn_write(const struct profile *p, const struct openvpn_setup *setup, ch
     text_add(&t, STR_LITERAL("\ndev-type tun\n"));
     write_words(&t, "management", setup->management);
     text_add(&t, STR_LITERAL(" unix\n"));
-    if (setup->v27)
-        text_add(&t, STR_LITERAL("dns-updown disable\n"));
     text_add(&t, (struct str){f->kept, f->kept_len});
     write_values(&t, f);
     write_filters(&t);
