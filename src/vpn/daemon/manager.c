@@ -153,9 +153,7 @@ static void step(struct manager *m, enum machine_event event)
 
     log_debug("%s + %s -> %s", machine_state_name(before), machine_event_name(event),
               machine_state_name(m->machine.state));
-    m->status.state = m->machine.state;
     if (m->machine.state != before) {
-        m->status.since_us = manager_realtime_us();
         if (m->machine.state != STATE_SEALED && m->machine.state != STATE_UNCONFIGURED)
             m->status.phase[0] = '\0';
         manager_arm_state(m);
@@ -165,6 +163,7 @@ static void step(struct manager *m, enum machine_event event)
         m->status.retry_us = 0;
     }
     do_actions(m, actions);
+    manager_show_state(m);
     if (actions & ACTION_TELL)
         manager_tell_state(m, was_open ? STATE_UP : before);
     manager_publish(m);
@@ -347,7 +346,7 @@ int manager_new(sd_event *loop, const struct manager_config *config, struct mana
     if (r >= 0)
         r = platform_new(loop, config->qubesdb, config->resolv_conf, on_platform, m, &m->platform);
     if (r >= 0)
-        r = resolver_new(loop, &m->resolver);
+        r = manager_resolve_new(m);
     if (r >= 0)
         r = manager_seal_new(m);
     if (r >= 0)

@@ -2,6 +2,7 @@
 /* What may be asked of the manager: daemon/manager.h. Everything here ends in the folder or in an
  * event of the machine. */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,8 @@ static int try_now(struct manager *m, const char **ret_why)
 {
     if (platform_switched_off(m->platform))
         return refuse(ret_why, -EBUSY, "the service qubes-vpn of this qube is switched off");
+    if (m->broken || m->machine.state == STATE_UNCONFIGURED) /* it may be another file by now */
+        manager_look_at_folder(m);
     if (m->machine.state == STATE_UNCONFIGURED)
         return refuse(ret_why, -ENOENT, "there is no profile to use: import one, or choose one");
     if (m->broken && !machine_is_open(m->machine.state))
@@ -359,15 +362,16 @@ int manager_set_secret(struct manager *m, const char *name, enum client_secret k
 
 /* ---- test ---- */
 
-/* The report says "armed": true where every layer was read back whole. */
+/* The report says "sealed": true where every layer was read back whole. */
 static void on_report(const char *text, void *user)
 {
     struct manager *m = user;
-    bool armed = text != NULL && strstr(text, "\"armed\":true") != NULL;
+    json_t *report = text == NULL ? NULL : json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    bool sealed = json_is_true(json_object_get(report, "sealed"));
 
-    m->testing = false;
+    json_decref(report);
     if (m->listener.test_result != NULL)
-        m->listener.test_result(armed, text, m->listener.user);
+        m->listener.test_result(sealed, text, m->listener.user);
 }
 
 int manager_test(struct manager *m, const char **ret_why)
@@ -380,7 +384,6 @@ int manager_test(struct manager *m, const char **ret_why)
         return refuse(ret_why, r, "a test is running");
     if (r < 0)
         return refuse(ret_why, r, "the seal's owner does not answer");
-    m->testing = true;
     return 0;
 }
 

@@ -85,7 +85,6 @@ struct manager {
     /* the seal */
     struct seal_link *seal;
     enum door door, granted_door;
-    bool testing;
 
     /* time */
     uint64_t backoff_us, up_us; /* CLOCK_MONOTONIC: when the tunnel opened */
@@ -96,7 +95,7 @@ struct manager {
     uint32_t proxy_uid;
     bool router_here;
     sd_event_source *state_timer, *retry_timer, *uplink_timer, *adopt_timer, *stop_timer, *reset_timer,
-        *tick, *publish_source, *clock_source, *services_source, *rt_source;
+        *resolve_timer, *tick, *publish_source, *clock_source, *services_source, *rt_source;
 };
 
 /* manager.c */
@@ -116,6 +115,8 @@ void manager_publish(struct manager *m); /* soon, once: manager_tell_status() */
 void manager_tell_status(struct manager *m);
 void manager_tell(struct manager *m, enum vpn_event event, const char *text);
 void manager_tell_up(struct manager *m);
+/* The state as others see it: up only when the seal has let the tunnel through. */
+void manager_show_state(struct manager *m);
 void manager_tell_state(struct manager *m, enum machine_state before);
 
 /* manager_seal.c */
@@ -123,6 +124,7 @@ int manager_seal_new(struct manager *m);
 void manager_send_wish(struct manager *m, enum door door);
 
 /* manager_resolve.c */
+int manager_resolve_new(struct manager *m);
 void manager_resolve(struct manager *m);       /* ACTION_RESOLVE */
 void manager_resolve_go_on(struct manager *m); /* the seal or QubesDB has answered */
 void manager_resolve_cancel(struct manager *m);

@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "vpn/daemon/manager_private.h"
 
-#define NAMES_MAX 8 /* different names that are looked up in one try */
+#define NAMES_MAX   8 /* different names that are looked up in one try */
+#define PATIENCE_US 3000000 /* with a name server, where an address is remembered */
 
 static void add_target(struct manager *m, size_t endpoint, const struct addr *a)
 {
@@ -115,6 +116,7 @@ static void on_answer(const struct addr *addrs, size_t n, const char *error, voi
     const char *host = m->profile->endpoints[m->resolve_order[m->resolve_at]].host;
     char text[PROFILE_HOST_MAX];
 
+    manager_disarm(m->resolve_timer);
     if (error != NULL || n == 0)
         manager_error(m, "%s could not be looked up: %s",
                       str_escape(str_from(host), text, sizeof(text)),
@@ -164,8 +166,11 @@ static void ask_next(struct manager *m)
             continue;
         }
         r = resolver_ask(m->resolver, servers, n, e->host, e->family, on_answer, m);
-        if (r == 0)
+        if (r == 0) {
+            if (folder_recall(m->folder, e->host, &a) == 0)
+                manager_arm(m->resolve_timer, PATIENCE_US);
             return;
+        }
         manager_error(m, "the name server cannot be asked (%s)", strerror(-r));
     }
     finish(m);
@@ -244,9 +249,31 @@ void manager_resolve_go_on(struct manager *m)
     ask_next(m);
 }
 
+static int on_resolve_timer(sd_event_source *s, uint64_t usec, void *user)
+{
+    struct manager *m = user;
+
+    (void)s;
+    (void)usec;
+    resolver_cancel(m->resolver);
+    on_answer(NULL, 0, "no answer yet", m);
+    return 0;
+}
+
+int manager_resolve_new(struct manager *m)
+{
+    int r = resolver_new(m->loop, &m->resolver);
+
+    if (r >= 0)
+        r = sd_event_add_time(m->loop, &m->resolve_timer, CLOCK_MONOTONIC, UINT64_MAX, EXACT,
+                              on_resolve_timer, m);
+    return r < 0 ? r : sd_event_source_set_enabled(m->resolve_timer, SD_EVENT_OFF);
+}
+
 void manager_resolve_cancel(struct manager *m)
 {
     m->resolve_pending = false;
+    manager_disarm(m->resolve_timer);
     resolver_cancel(m->resolver);
 }
 

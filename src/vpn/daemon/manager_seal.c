@@ -99,6 +99,7 @@ static void tunnel_granted(struct manager *m)
     st->connects++;
     st->error[0] = st->phase[0] = '\0';
     (void)snprintf(st->device, sizeof(st->device), "%s", SEAL_TUNNEL);
+    manager_show_state(m);
     manager_arm(m->reset_timer, MANAGER_RESET_US);
     manager_remember(m);
     manager_tell_up(m);

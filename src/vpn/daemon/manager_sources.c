@@ -245,7 +245,8 @@ void manager_sources_done(struct manager *m)
     sd_event_source **all[] = {&m->state_timer,  &m->retry_timer,    &m->uplink_timer,
                                &m->adopt_timer,  &m->stop_timer,     &m->reset_timer,
                                &m->tick,         &m->publish_source, &m->clock_source,
-                               &m->services_source, &m->rt_source};
+                               &m->services_source, &m->rt_source,
+                               &m->resolve_timer};
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         *all[i] = sd_event_source_disable_unref(*all[i]);

@@ -64,6 +64,18 @@ void manager_tell_status(struct manager *m)
         m->listener.changed(m->listener.user);
 }
 
+void manager_show_state(struct manager *m)
+{
+    enum machine_state state = m->machine.state;
+
+    if (machine_is_open(state) && !m->tunnel_open)
+        state = STATE_CONNECTING;
+    if (state == m->status.state)
+        return;
+    m->status.state = state;
+    m->status.since_us = manager_realtime_us();
+}
+
 void manager_tell_up(struct manager *m)
 {
     char addr[ADDR_STR_MAX], text[VPN_TEXT_MAX];
@@ -86,10 +98,10 @@ void manager_tell_up(struct manager *m)
 void manager_tell_state(struct manager *m, enum machine_state before)
 {
     const struct vpn_status *st = &m->status;
-    struct log_fields fields = {.action = machine_state_name(st->state)};
+    struct log_fields fields = {.action = machine_state_name(m->machine.state)};
     const char *because = st->error[0] ? st->error : st->phase;
 
-    switch (st->state) {
+    switch (m->machine.state) {
     case STATE_UNCONFIGURED:
         log_event(LOG_NOTICE, &fields, "No profile to use (%s): sealed", st->phase);
         break;
