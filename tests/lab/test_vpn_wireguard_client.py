@@ -52,6 +52,7 @@ def test_connects_and_ends(net):
     received, sent = (int(word) for word in probe.wait("ALIVE").split()[1:])
     assert received > 92 and sent > 148
     probe.end()
+    assert probe.process.returncode == 0, probe.lines
     assert device(net) == "" and not os.path.exists(f"{probe.runtime}/client/wireguard.sock")
 
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the counters of a WireGuard device say about the server, and when to look at them again.
- * WireGuard notifies nobody; a look costs one wake-up, so there are as few as the question needs.
+ * WireGuard notifies nobody; a look costs one wake-up with the kernel and two with wireguard-go, whose
+ * answer comes later, so there are as few as the question needs.
  * Pure: the caller brings the time (microseconds, any clock that does not jump).
  *
  * ASKING: no handshake since pace_begin(). The peers were set anew with a keepalive, which makes
@@ -9,7 +10,7 @@
  * then ever more rarely up to one each 0.25 s, in later rounds each second. After 12 s (three
  * questions) PACE_NEXT: the next address is worth a try.
  *
- * UP: looks each 30 s while no counter moves (2 wake-ups a minute), each 15 s in use (4 a minute).
+ * UP: looks each 30 s while no counter moves (2 looks a minute), each 15 s in use (4 a minute).
  * A healthy peer answers: data is acknowledged by a keepalive after 10 s at the latest, and
  * WireGuard itself asks for a new handshake after 15 s of silence (whitepaper 6.5, 6.6). So bytes
  * out and none in is the sign; an old handshake alone is none, an idle tunnel has no newer one.
