@@ -274,10 +274,11 @@ class Wish:
 class HandClient:
     """An OpenVPN client driven by hand, for tests of the seal alone: what the supervisor does when all goes well, and no
     more. With seal None nothing protects it: user root, and openvpn itself puts the routes into the main table, as
-    people run it who have no kill switch."""
+    people run it who have no kill switch. routes: the same routes beside a seal that lacks the layer of routing, else
+    nothing would reach the tunnel."""
 
-    def __init__(self, node, provider, seal=None):
-        self.node, self.provider, self.seal = node, provider, seal
+    def __init__(self, node, provider, seal=None, routes=False):
+        self.node, self.provider, self.seal, self.routes = node, provider, seal, routes
         self.wish = Wish(seal) if seal else None
         self.process, self._number = None, 0
         node._closers.append(self)  # pylint: disable=protected-access
@@ -323,7 +324,15 @@ class HandClient:
             self.node.batch("".join(f"addr replace {address}/{128 if ':' in address else 32} dev {TUNNEL}" +
                                     (" nodad\n" if ":" in address else "\n") for address in addresses) +
                             f"link set {TUNNEL} up\n")
+            if self.routes:
+                self._route(server)
             self._must(self.wish.set(self._carriers, tunnel=TUNNEL, addresses=addresses, dns=[VPN_DNS]))
+
+    def _route(self, server):
+        gateway = self.node.netvm.spec.ip
+        for line in (f"replace {server.site.ip} via {gateway} dev eth0 onlink", f"replace 0.0.0.0/1 dev {TUNNEL}",
+                     f"replace 128.0.0.0/1 dev {TUNNEL}", f"replace ::/1 dev {TUNNEL}", f"replace 8000::/1 dev {TUNNEL}"):
+            self.node.run(["ip", "route", *line.split()], check=False)
 
     def _completed(self):
         if self.process.poll() is not None:

@@ -298,6 +298,10 @@ class Oracle:
 
     def _unlawful(self, packet, data):
         """Kind and invariants of a frame without a tag."""
+        if packet.ethertype == 0x0806:
+            if packet.src in self._own:  # some process here wants to speak to somebody it should not
+                return "local", ("I1",)
+            return ("content" if self._inner(packet.src) else "foreign"), ("I1", "I3")
         everything = [packet]
         if packet.proto in (frames.ICMP, frames.ICMP6) and len(packet.body) >= 28:
             everything.append(frames.parse_ip(packet.body[8:]))  # an error quotes what caused it
@@ -308,8 +312,6 @@ class Oracle:
             return "content", ("I1", "I2", "I3")
         if packet.dport == 53 or packet.proto == frames.UDP and packet.dport in (5353, 5355):
             return "local", ("I1", "I5")
-        if packet.ethertype == 0x0806:
-            return "foreign", ("I1", "I3")
         if packet.ethertype == 0x86DD and packet.proto == frames.ICMP6 and packet.body and \
                 packet.body[0] in (130, 131, 132, 133, 135, 136, 143):
             return "noise", ("I1",)

@@ -144,10 +144,10 @@ class OpenvpnServer:
                  "--ifconfig-ipv6", f"{site.net6}:1/64", f"{site.net6}:2", "--push", "topology subnet",
                  "--push", f"route-gateway {site.net}.1",
                  "--ca", f"{keys}/ca.crt", "--cert", f"{keys}/server.crt", "--key", f"{keys}/server.key",
-                 "--dh", "none", "--tls-crypt", f"{keys}/ta.key", "--client-config-dir", f"{self.folder}/ccd", "--duplicate-cn",
+                 "--dh", "none", "--tls-crypt", f"{keys}/ta.key", "--client-config-dir", f"{self.folder}/ccd",
                  "--ping", "1", "--ping-restart", "16", "--disable-dco", "--verb", "3", "--suppress-timestamps",
                  "--management", f"{self.folder}/mgmt", "unix", "--log-append", f"{self.folder}/log",
-                 "--data-ciphers", "AES-256-GCM", "--max-clients", "4"]
+                 "--data-ciphers", "AES-256-GCM", "--max-clients", "256"]
         return words + list(self.options)
 
     def start(self):

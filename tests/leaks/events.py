@@ -355,8 +355,8 @@ def owner_killed_and_rules(w):
 
 
 def heal_owner(w):
-    w.revive_owner()
     platform.flush_and_reload(w.vpn)
+    w.revive_owner()
     rearm(w)
 
 

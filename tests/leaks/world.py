@@ -144,11 +144,15 @@ class World:
                 self.supervisor.command.run("up")
         else:
             if self.hand is None:
-                self.hand = HandClient(self.vpn, self.provider, self.seal)
+                self.hand = self._hand()
             self.hand.connect(self.server, wait=wait)
         if wait:
             self.wait_up()
         return self
+
+    def _hand(self):
+        routes = self.mode == "seal" and "R" not in self.layers
+        return HandClient(self.vpn, self.provider, self.seal, routes)
 
     def _install(self):
         for name, server in self.servers.items():
@@ -179,7 +183,7 @@ class World:
                     missing.append(f"{name} to {address}")
                 if way(self.lab[name], address, "tcp", timeout=1.0) != "VPN":
                     missing.append(f"{name} to {address} by TCP")
-            if resolve(self.lab[name], "works.example") != [VPN_ANSWER]:
+            if "N" in self.layers and resolve(self.lab[name], "works.example") != [VPN_ANSWER]:
                 missing.append(f"{name}'s look-ups")
         return missing
 
@@ -223,7 +227,7 @@ class World:
             self.supervisor.start()
         else:
             self.hand.close()
-            self.hand = HandClient(self.vpn, self.provider, self.seal)
+            self.hand = self._hand()
             self.hand.connect(self.server)
         self.wait_up(40.0)
 
