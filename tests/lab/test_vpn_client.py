@@ -277,8 +277,10 @@ def test_no_server_at_all(net):
     probe.say("restart")  # here OpenVPN would die of a signal
     probe.wait("CONNECTING calling the server", count=2)
     assert "ENDED" not in str(probe.lines)
-    net.provider.openvpn(proto="tcp", port=1)
+    server = net.provider.openvpn(proto="tcp", port=1)
     probe.wait("UP ", timeout=15)
+    server.stop()
+    assert probe.wait("ENDED", timeout=20) == "ENDED no server of the profile answers"
 
 
 def test_supervisor_is_killed_and_adopts(net):
@@ -308,7 +310,7 @@ def test_moved_on_while_nobody_listened(net):
     first.wait("UP ")
     pid = first.client()
     first.close()
-    server.push("dhcp-option DNS 10.64.0.99", address="10.8.0.77")
+    server.push("dhcp-option DNS 10.64.0.99")
     server.kick()
     wait_until(lambda: first.log().count("Initialization Sequence Completed") == 2, 10 * SLOW, "a new connection")
     second = net.probe(profile, "adopt")

@@ -406,6 +406,15 @@ static bool on_bytes(struct openvpn_driver *d, const struct management_message *
     return !event_allowed(d) || client_emit(d->client, &e);
 }
 
+static void on_fatal(struct openvpn_driver *d, const struct management_message *m)
+{
+    static const char tired[] = "All connections have been connect-retry-max";
+
+    (void)str_escape(m->text, d->fatal, sizeof(d->fatal));
+    if (strncmp(d->fatal, tired, sizeof(tired) - 1) == 0)
+        (void)snprintf(d->fatal, sizeof(d->fatal), "no server of the profile answers");
+}
+
 static bool on_message(const struct management_message *m, void *user)
 {
     struct openvpn_driver *d = user;
@@ -450,7 +459,7 @@ static bool on_message(const struct management_message *m, void *user)
     case MANAGEMENT_BYTES:
         return on_bytes(d, m);
     case MANAGEMENT_FATAL:
-        (void)str_escape(m->text, d->fatal, sizeof(d->fatal));
+        on_fatal(d, m);
         return true;
     case MANAGEMENT_STATE_WAS:
     case MANAGEMENT_SUCCESS:
