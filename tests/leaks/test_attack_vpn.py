@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Attacks on the VPN half that once worked, each as small as it can be. What is marked xfail works still; the reason says
+what would stop it. The letter in brackets is the actor, as in vectors.py."""
+
+import pytest
+
+from lab import topologies
+from lab import vpn_frames as frames
+from lab.lab import Lab
+from lab.platform import dns_text
+from lab.vpn import Seal, Supervisor
+from lab.vpn_oracle import Tap
+from lab.vpn_provider import CLEAR_DNS, Provider, resolve, way
+
+@pytest.fixture
+def net():
+    with Lab(topologies.VPN) as lab:
+        lab.provider = Provider(lab)
+        yield lab
+
+
+def connect(net, *arguments):
+    """Seal and supervisor, with the tunnel up."""
+    seal = Seal(net["vpn"])
+    vpnd = Supervisor(net["vpn"], seal, arguments=arguments)
+    vpnd.install(net.provider.openvpn_profile())
+    vpnd.wait_state("up")
+    return seal, vpnd
+
+
+def test_queries_stay_here_without_vpn_dns(net):
+    """[S] The server pushes no name server, and the platform translates the virtual one to the uplink's resolver: neither
+    the question nor that address may show in the tunnel (I4, I5)."""
+    net.provider.openvpn(pushes=("ping 1", "ping-restart 6"))
+    connect(net)
+    net["vpn"].nft(dns_text([CLEAR_DNS]))
+    seen = []
+    tap = Tap(net["vpn"], lambda data, *_: seen.append(data), outgoing=True)
+    assert resolve(net["work"], "secret.example", timeout=0.3) is None
+    assert resolve(net["work"], "secret.example", "10.139.1.2", timeout=0.3, tcp=True) is None
+    assert way(net["work"]) == "VPN"  # the witness sees what is in the tunnel
+    tap.close()
+    sent = [frames.parse_ip(data) for data in seen if data and data[0] >> 4 in (4, 6)]
+    assert any(packet.dport == 7 for packet in sent)
+    assert [str(packet) for packet in sent if packet.dport == 53] == []
