@@ -2,6 +2,8 @@
 """Attacks on the VPN half that once worked, each as small as it can be. What is marked xfail works still; the reason says
 what would stop it. The letter in brackets is the actor, as in vectors.py."""
 
+import os
+
 import pytest
 
 from lab import topologies
@@ -11,6 +13,9 @@ from lab.platform import dns_text
 from lab.vpn import Seal, Supervisor
 from lab.vpn_oracle import Tap
 from lab.vpn_provider import CLEAR_DNS, Provider, resolve, way
+
+STRANGER = "3333"
+
 
 @pytest.fixture
 def net():
@@ -43,3 +48,16 @@ def test_queries_stay_here_without_vpn_dns(net):
     sent = [frames.parse_ip(data) for data in seen if data and data[0] >> 4 in (4, 6)]
     assert any(packet.dport == 7 for packet in sent)
     assert [str(packet) for packet in sent if packet.dport == 53] == []
+
+
+def test_stranger_fills_no_journal(net):
+    """[local user] Anybody may knock at the seal's socket; each knock was a line in the journal."""
+    seal = Seal(net["vpn"])
+    knock = (f"import socket\nfor _ in range(500):\n    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+             f"    s.connect({seal.socket!r})\n    s.close()\n")
+    os.chmod(net.work, 0o755)
+    os.chmod(net["vpn"].folder, 0o755)
+    net["vpn"].run(["setpriv", "--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "/usr/bin/python3", "-c",
+                    knock])
+    assert seal.check()[0] == 0
+    assert 1 <= seal.log.count(f"User {STRANGER}") <= 2

@@ -8,12 +8,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 
 #define CONNECTIONS_MAX 16
+#define QUIET_S         60
 
 struct connection {
     struct server *server;
@@ -28,6 +30,7 @@ struct server {
     int fd;
     sd_event *loop;
     sd_event_source *source;
+    time_t quiet_until; /* monotonic */
     struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -110,6 +113,18 @@ static struct connection *free_place(struct server *s)
     return NULL;
 }
 
+/* Everybody may knock as often as they like; the journal is not theirs to fill. */
+static bool may_say(struct server *s)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec < s->quiet_until)
+        return false;
+    s->quiet_until = now.tv_sec + QUIET_S;
+    return true;
+}
+
 static int on_connection(sd_event_source *source, int listening, uint32_t revents, void *user)
 {
     struct server *s = user;
@@ -123,13 +138,14 @@ static int on_connection(sd_event_source *source, int listening, uint32_t revent
     if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return 0;
     if (peer.uid != 0 && peer.uid != s->supervisor) {
-        log_warning("User %u asked the seal for something and may not", peer.uid);
+        if (may_say(s))
+            log_warning("User %u asked the seal for something and may not", peer.uid);
         return 0;
     }
-    if (c == NULL) {
+    if (c == NULL && may_say(s))
         log_warning("More than %d connections to the seal: one was refused", CONNECTIONS_MAX);
+    if (c == NULL)
         return 0;
-    }
     c->server = s;
     if (sd_event_add_io(s->loop, &c->source, fd, EPOLLIN, on_message, c) >= 0)
         c->fd = TAKE_FD(fd);
