@@ -64,7 +64,7 @@ static int ask_route(struct nl_sock *s, const struct addr *dst, const struct add
     rtm->rtm_family = dst->family;
     rtm->rtm_dst_len = addr_bits(dst->family);
     rtm->rtm_src_len = src != NULL ? addr_bits(src->family) : 0;
-    rtm->rtm_flags = RTM_F_LOOKUP_TABLE;
+    rtm->rtm_flags = dst->family == AF_INET ? RTM_F_LOOKUP_TABLE : 0; /* IPv6 always tells it */
     mnl_attr_put(nlh, RTA_DST, addr_size(dst->family), dst->bytes);
     if (src != NULL)
         mnl_attr_put(nlh, RTA_SRC, addr_size(src->family), src->bytes);

@@ -26,7 +26,7 @@ static volatile sig_atomic_t echo_off;
 static void restore_echo(void)
 {
     if (echo_off)
-        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
     echo_off = 0;
 }
 
@@ -84,12 +84,10 @@ static int ask(const char *prompt, bool echo, char buf[static SECRET_MAX])
     bool terminal = isatty(STDIN_FILENO);
     int r;
 
-    if (terminal) {
+    if (terminal && !echo)
+        switch_echo_off(); /* before anybody is asked to type */
+    if (terminal)
         (void)fprintf(stderr, "%s: ", prompt);
-        (void)fflush(stderr);
-        if (!echo)
-            switch_echo_off();
-    }
     r = read_line(buf);
     restore_echo();
     return r;

@@ -30,7 +30,7 @@
 #include "vpn/wish/wish.h"
 
 #define SETTLE_MS   10   /* between classes */
-#define LISTEN_MS   1500 /* after the last packet: neighbours may have to be found first */
+#define LISTEN_MS   1000 /* after the last packet: neighbours may have to be found first */
 #define TABLE_PLACE 79   /* of the seal: the uplink's default */
 
 struct test {
@@ -278,22 +278,21 @@ static void send_frame(struct test *t, const char *device, const struct addr *sr
 
 static void send_all_own(struct test *t)
 {
-    static const struct addr outside = {AF_INET, {198, 51, 100, 1}},
-                             resolver = {AF_INET, {192, 0, 2, 53}}, virtual = {AF_INET, {10, 139, 1, 1}},
-                             outside6 = {AF_INET6, {0x20, 0x01, 0x0d, 0xb8, 0, 0x51, [15] = 1}};
+    static const struct addr resolver = {AF_INET, {192, 0, 2, 53}},
+                             virtual = {AF_INET, {10, 139, 1, 1}};
     const struct test_place *p = &t->place;
 
-    send_own(t, &outside, 443, NULL, false);
-    send_own(t, &outside, 443, t->uplink, false);
-    send_own(t, &outside, 0, NULL, true);
+    send_own(t, &test_own4, 443, NULL, false);
+    send_own(t, &test_own4, 443, t->uplink, false);
+    send_own(t, &test_own4, 0, NULL, true);
     send_own(t, &resolver, 53, NULL, false);
     send_own(t, &virtual, 53, NULL, false);
     send_own(t, &p->gateway4, 9, NULL, false);
     send_own(t, &p->endpoint, p->endpoint_port, NULL, false);
-    send_own(t, &outside6, 443, NULL, false);
-    send_own(t, &outside6, 443, t->uplink, false);
+    send_own(t, &test_own6, 443, NULL, false);
+    send_own(t, &test_own6, 443, t->uplink, false);
     if (t->uplink[0] != '\0')
-        send_frame(t, t->uplink, p->uplink4.family != 0 ? &p->uplink4 : &outside, &resolver,
+        send_frame(t, t->uplink, p->uplink4.family != 0 ? &p->uplink4 : &virtual, &test_own4,
                    CLASS_LOCAL);
 }
 

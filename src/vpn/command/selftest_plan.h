@@ -46,6 +46,9 @@ typedef int (*test_shot_fn)(enum test_class c, const struct shot *s, void *user)
 /* Calls fn for every packet of the stand-in; its negative result ends it. */
 int test_plan(const struct test_place *place, test_shot_fn fn, void *user);
 
+/* Where programs of this qube aim at: addresses of their own, so that it is known whose packet asks. */
+extern const struct addr test_own4, test_own6;
+
 /* Does the plan send something to it that is no gateway, no endpoint and nobody of here? The class,
  * or -ENOENT. (A question for that neighbour on an uplink is a leak, too.) */
 int test_plan_aims_at(const struct test_place *place, const struct addr *a);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,6 +16,11 @@
 #include "vpn/daemon/bus_private.h"
 
 #define SYSTEM_BUS   "unix:path=/run/dbus/system_bus_socket"
+
+/* Answers of RequestName (D-Bus specification, "org.freedesktop.DBus.RequestName"). */
+#define NAME_OURS         UINT32_C(1)
+#define NAME_OURS_ALREADY UINT32_C(4)
+
 #define RETRY_MIN_US UINT64_C(1000000)
 #define RETRY_MAX_US UINT64_C(30000000)
 
@@ -119,9 +125,11 @@ static int on_disconnected(sd_bus_message *m, void *user, sd_bus_error *e)
 static int on_name(sd_bus_message *m, void *user, sd_bus_error *e)
 {
     struct bus *b = user;
+    uint32_t answer = 0;
 
     (void)e;
-    if (sd_bus_message_is_method_error(m, NULL))
+    if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &answer) <= 0 ||
+        (answer != NAME_OURS && answer != NAME_OURS_ALREADY))
         return try_later(b); /* not permitted yet, or somebody else has it */
     b->failures = 0;
     bus_changed(b);
