@@ -15,21 +15,17 @@ from lab.topologies import TARGET
 from lab.vpn import COMMAND, SEAL, SUPERVISOR, HandClient, available
 from lab.vpn_flood import Flood
 from lab.vpn_oracle import Oracle
-from lab.vpn_provider import Provider, way
+from lab.vpn_provider import NAME, Provider, make_question, way
 from tests.leaks import matrix
 
 need_seal = pytest.mark.skipif(not available(SEAL), reason="qubes-vpn-forwarding is not built")
 need_all = pytest.mark.skipif(not all(map(available, (SEAL, SUPERVISOR, COMMAND))), reason="the VPN half is not built")
-_runs = {}
 
 
 def complaints(layers, mode, **options):
-    key = (layers, mode, *options.items())
-    if key not in _runs:
-        run = matrix.execute(layers, mode, quick=True, **options)
-        print(run.report)
-        _runs[key] = matrix.judge(run) if layers else matrix.judge_control(run)
-    return "\n".join(_runs[key])
+    run = matrix.execute(layers, mode, quick=True, **options)
+    print(run.report)
+    return "\n".join(matrix.judge(run) if layers else matrix.judge_control(run))
 
 
 # -- the witness -------------------------------------------------------------------------------------------------------
@@ -39,7 +35,7 @@ def test_the_control_sees_every_class():
 
 
 def test_the_older_way_leaks_where_it_is_known_to():
-    assert "\n".join(matrix.judge_older(matrix.execute("", "older", states=False))) == ""
+    assert "\n".join(matrix.judge_older(matrix.execute("", "older", quick=True))) == ""
 
 
 def test_the_witness_keeps_up_and_counts_right():
@@ -56,28 +52,34 @@ def test_the_witness_keeps_up_and_counts_right():
         assert sent >= 0.99 * flood.sent
 
 
-@pytest.mark.parametrize("frame, kind", [
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp("10.137.0.20", "203.0.113.10", 5, 1194, b"x")), ""),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp(
-        "10.137.0.20", "203.0.113.10", 5, 1194, frames.payload(83))), "content"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp("10.137.0.20", "203.0.113.10", 5, 1195, b"x")),
-     "local"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp("10.137.0.21", "203.0.113.10", 5, 1194, b"x")),
-     "content"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp("10.8.0.2", "9.9.9.9", 5, 9, b"x")), "content"),
-    (lambda: frames.arp(BACKEND_MAC, "00:16:3e:5e:6c:00", 1, "10.137.0.20", "10.137.0.5"), ""),
-    (lambda: frames.arp(BACKEND_MAC, "00:16:3e:5e:6c:00", 2, "10.8.0.2", "10.137.0.5"), "foreign"),
-    (lambda: frames.arp(BACKEND_MAC, "00:16:3e:5e:6c:00", 1, "10.137.0.20", "10.137.0.77"), "foreign"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.icmp(
-        "10.137.0.20", "1.2.3.4", 11, 0, 0, frames.udp("1.2.3.4", "10.8.0.2", 7, 7, b"x"))), "content"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", frames.udp("10.137.0.20", TARGET, 5, 7, b"x")), "content"),
-    (lambda: frames.ether(BACKEND_MAC, "00:16:3e:5e:6c:00", b"hello", 0x88B5), "foreign"),
-])
-def test_the_witness_judges_a_frame(frame, kind):
+MAC, UPLINK, GATEWAY, SERVER = "00:16:3e:5e:6c:00", "10.137.0.20", "10.137.0.5", "203.0.113.10"
+FRAMES = {
+    "carrier": (frames.udp(UPLINK, SERVER, 5, 1194, b"x"), None),
+    "carrier with a tag": (frames.udp(UPLINK, SERVER, 5, 1194, frames.payload(83)), "content"),
+    "carrier, other port": (frames.udp(UPLINK, SERVER, 5, 1195, b"x"), "local"),
+    "carrier, a qube's address": (frames.udp("10.137.0.21", SERVER, 5, 1194, b"x"), "content"),
+    "the tunnel's address": (frames.udp("10.8.0.2", "9.9.9.9", 5, 9, b"x"), "content"),
+    "an error that quotes": (frames.icmp(UPLINK, "1.2.3.4", 11, 0, 0, frames.udp("1.2.3.4", "10.8.0.2", 7, 7, b"x")),
+                             "content"),
+    "to the target": (frames.udp(UPLINK, TARGET, 5, 7, b"x"), "content"),
+    "look-up": (frames.udp(UPLINK, "10.139.1.1", 5, 53, make_question(NAME)), None),
+    "another look-up": (frames.udp(UPLINK, "10.139.1.1", 5, 53, make_question("secret.example")), "local"),
+    "ARP": (frames.arp(BACKEND_MAC, MAC, 1, UPLINK, GATEWAY), None),
+    "ARP for somebody": (frames.arp(BACKEND_MAC, MAC, 1, UPLINK, "10.137.0.77"), "local"),
+    "ARP tells the tunnel's address": (frames.arp(BACKEND_MAC, MAC, 2, "10.8.0.2", GATEWAY), "content"),
+    "unknown": (frames.ether(BACKEND_MAC, MAC, b"hello", 0x88B5), "foreign"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_witness_judges_a_frame(name):
+    frame, kind = FRAMES[name]
+    if frame[0] >> 4 == 4:
+        frame = frames.ether(BACKEND_MAC, MAC, frame)
     with Lab(topologies.VPN) as lab:
-        with Oracle(lab, [("udp", "203.0.113.10", 1194)], watch_qubes=False) as oracle:
+        with Oracle(lab, [("udp", SERVER, 1194)], watch_qubes=False) as oracle:
             oracle.mark("test")
-            lab["vpn"].send_frame("eth0", frame())
+            lab["vpn"].send_frame("eth0", frame)
         seen = [found for (state, place, found, _), number in oracle.report.leak_counts.items()
                 if state == "test" and place == "uplink" and found != "noise"]
         assert seen == ([kind] if kind else []), oracle.report
@@ -86,15 +88,21 @@ def test_the_witness_judges_a_frame(frame, kind):
 # -- the product -------------------------------------------------------------------------------------------------------
 
 @need_seal
-@pytest.mark.parametrize("layers", matrix.SETS)
+@pytest.mark.parametrize("layers", "RNG")
 def test_the_seal_alone(layers):
     assert complaints(layers, "seal") == ""
 
 
 @need_all
-@pytest.mark.parametrize("rp_filter", (0, 1, 2))
+def test_the_product():
+    assert complaints("RNG", "product") == ""
+
+
+@need_all
+@pytest.mark.parametrize("rp_filter", (0, 1))
 def test_the_product_under_each_reverse_path_filter(rp_filter):
-    assert complaints("RNG", "product", rp_filter=rp_filter) == ""
+    """Strict or none; 2 is what the other tests have."""
+    assert complaints("RNG", "product", rp_filter=rp_filter, only="60a") == ""
 
 
 @need_seal
