@@ -8,7 +8,8 @@
 
 #include "base/log.h"
 
-static void set_text(char *ret, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void set_text(char *ret, const char *format,
+                                                           va_list args)
 {
     char text[VPN_TEXT_MAX];
     int n = vsnprintf(text, sizeof(text), format, args);
