@@ -9,7 +9,9 @@ import pytest
 from lab import topologies
 from lab import vpn_frames as frames
 from lab.lab import Lab
+from lab.node import wait_until
 from lab.platform import dns_text
+from lab.router import SLOW
 from lab.vpn import Seal, Supervisor
 from lab.vpn_oracle import Tap
 from lab.vpn_provider import CLEAR_DNS, Provider, resolve, way
@@ -61,3 +63,45 @@ def test_stranger_fills_no_journal(net):
                     knock])
     assert seal.check()[0] == 0
     assert 1 <= seal.log.count(f"User {STRANGER}") <= 2
+
+
+THIEF = """#!/bin/sh
+cat "$1" > %s/stolen
+exit 0
+"""
+
+
+def thief(net):
+    """A server that writes down what it is told as user and password, and finds it good."""
+    path = f"{net.work}/thief"
+    with open(path, "w", encoding="ascii") as file:
+        file.write(THIEF % net.work)
+    os.chmod(path, 0o755)
+    return net.provider.openvpn(options=("--script-security", "2", "--auth-user-pass-verify", path, "via-file",
+                                         "--tmp-dir", net.work))
+
+
+def stolen(net):
+    try:
+        with open(f"{net.work}/stolen", encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+@pytest.mark.parametrize("path", ["good.conf", "secrets/good.ovpn", "settings"])
+@pytest.mark.xfail(strict=True, reason="auth-user-pass may name any file of the folder: other profiles and their secrets")
+def test_profile_takes_no_secret_of_another(net, path):
+    """[S] A hostile provider's file names the keys of another provider as its user and password."""
+    thief(net)
+    vpnd = Supervisor(net["vpn"], Seal(net["vpn"]))
+    vpnd.install(net.provider.wireguard_profile("good"))
+    os.makedirs(f"{vpnd.profiles}/secrets", mode=0o700)
+    with open(f"{vpnd.profiles}/secrets/good.ovpn", "w", encoding="ascii") as file:
+        file.write("user=alice\npassword=of another provider\n")
+    with open(f"{vpnd.profiles}/settings", "w", encoding="ascii") as file:
+        file.write("profile=evil.ovpn\nwanted=up\n")
+    vpnd.install(net.provider.openvpn_profile("evil", extra=[f"auth-user-pass {path}"]))
+    wait_until(lambda: vpnd.state() in ("up", "failed") or vpnd.status().get("missing") or stolen(net), 8 * SLOW,
+               "an end of it")
+    assert stolen(net) == ""
