@@ -37,6 +37,31 @@ static bool suppresses(struct attr a)
     return a.p != NULL && attr_u32(a) != UINT32_MAX;
 }
 
+/* An attribute of a newer kernel is a condition as well. */
+static bool says_more(const struct nlmsghdr *nlh)
+{
+    const uint8_t *payload = mnl_nlmsg_get_payload(nlh);
+    const size_t begin = sizeof(struct fib_rule_hdr); /* 12: needs no padding */
+    struct cursor list = cursor_from(payload + begin, mnl_nlmsg_get_payload_len(nlh) - begin);
+    struct attr a;
+    uint16_t type;
+
+    while (attr_next(&list, &type, &a) > 0)
+        if (type >= ARRAY_SIZE(rule_policy))
+            return true;
+    return false;
+}
+
+static void keep_said(const struct nlmsghdr *nlh, struct rule *rule)
+{
+    size_t len = mnl_nlmsg_get_payload_len(nlh);
+
+    if (len > sizeof(rule->said))
+        return;
+    memcpy(rule->said, mnl_nlmsg_get_payload(nlh), len);
+    rule->said_len = (uint16_t)len;
+}
+
 int rule_parse(const struct nlmsghdr *nlh, struct rule *ret)
 {
     struct attr tb[ARRAY_SIZE(rule_policy)];
@@ -69,7 +94,9 @@ int rule_parse(const struct nlmsghdr *nlh, struct rule *ret)
     for (size_t i = 0; i < ARRAY_SIZE(rule_foreign); i++)
         rule.other |= tb[rule_foreign[i]].p != NULL;
     rule.other |= suppresses(tb[FRA_SUPPRESS_PREFIXLEN]) || suppresses(tb[FRA_SUPPRESS_IFGROUP]);
-    rule.other |= (h.flags & FIB_RULE_INVERT) != 0 || h.tos != 0;
+    rule.other |= (h.flags & FIB_RULE_INVERT) != 0 || h.tos != 0 || says_more(nlh);
+    if (rule.other)
+        keep_said(nlh, &rule);
     *ret = rule;
     return 0;
 }
@@ -255,8 +282,17 @@ int rule_add(struct nl_sock *s, const struct rule *rule)
 int rule_del(struct nl_sock *s, const struct rule *rule)
 {
     char buf[512];
-    int r = nl_request(s, rule_message(rule, RTM_DELRULE, buf));
+    struct nlmsghdr *nlh;
+    int r;
 
+    if (rule->said_len > 0) {
+        nlh = mnl_nlmsg_put_header(buf);
+        nlh->nlmsg_type = RTM_DELRULE;
+        memcpy(mnl_nlmsg_put_extra_header(nlh, rule->said_len), rule->said, rule->said_len);
+    } else {
+        nlh = rule_message(rule, RTM_DELRULE, buf);
+    }
+    r = nl_request(s, nlh);
     return r == -ENOENT ? 0 : r;
 }
 

@@ -14,6 +14,7 @@
 #include "netlink/nl.h"
 #include "netlink/rt.h"
 
+#define RULE_SAID_MAX 320 /* every attribute that kernel 6.18 knows, once */
 struct rule {
     uint8_t family;   /* AF_INET, AF_INET6 */
     uint8_t action;   /* FR_ACT_TO_TBL, FR_ACT_BLACKHOLE, ... */
@@ -24,6 +25,10 @@ struct rule {
     uint32_t table;
     uint32_t mark, mask; /* mask 0: whatever mark */
     uint32_t uid;        /* with has_uid: this one user */
+    /* With other: all that the kernel said. Deleting by less would hit the first rule that has as
+     * much, which may be one of ours or the kernel's own. */
+    uint16_t said_len;
+    uint8_t said[RULE_SAID_MAX];
 };
 
 struct path {
