@@ -129,6 +129,9 @@ int nft_is_base_chain(struct nl_sock *s, uint8_t family, const char *table, cons
 /* Rules in chain that are "jump target" without a condition; a counter does not matter. */
 int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
                     const char *target);
+/* Is "jump target" all that the chain has? 1 or 0, or -errno. */
+int nft_is_just_jump(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                     const char *target);
 
 /*
  * Digests tell whether a chain or set is what it was; they are for comparing within one run of a

@@ -159,7 +159,7 @@ int nft_dump_elements(struct nl_sock *s, const struct nft_set *set, nft_begin_fn
 
 struct jumps {
     const char *target;
-    int count;
+    int count, rules;
     bool found, conditional; /* the present rule */
 };
 
@@ -167,7 +167,7 @@ static void jumps_begin(void *user)
 {
     struct jumps *j = user;
 
-    j->count = 0;
+    j->count = j->rules = 0;
 }
 
 static int jumps_expression(const struct nft_expression *e, void *user)
@@ -190,16 +190,16 @@ static int jumps_entry(const struct nlmsghdr *nlh, void *user)
     r = nft_rule_parse(nlh, jumps_expression, j);
     if (r < 0)
         return r;
+    j->rules++;
     if (j->found && !j->conditional)
         j->count++;
     return 0;
 }
 
-int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
-                    const char *target)
+static int jumps_read(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                      struct jumps *j)
 {
     static const struct nl_dump_ops ops = {.begin = jumps_begin, .entry = jumps_entry};
-    struct jumps j = {.target = target};
     struct nft_request q;
     struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETRULE, family);
     int r;
@@ -207,8 +207,24 @@ int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const 
     r = nft_request_put_names(nlh, NFTA_RULE_TABLE, table, NFTA_RULE_CHAIN, chain);
     if (r < 0)
         return r;
-    r = nl_dump(s, nlh, &ops, &j);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    return j.count;
+    r = nl_dump(s, nlh, &ops, j);
+    return r == -ENOENT ? 0 : r;
+}
+
+int nft_count_jumps(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                    const char *target)
+{
+    struct jumps j = {.target = target};
+    int r = jumps_read(s, family, table, chain, &j);
+
+    return r < 0 ? r : j.count;
+}
+
+int nft_is_just_jump(struct nl_sock *s, uint8_t family, const char *table, const char *chain,
+                     const char *target)
+{
+    struct jumps j = {.target = target};
+    int r = jumps_read(s, family, table, chain, &j);
+
+    return r < 0 ? r : j.count == 1 && j.rules == 1;
 }

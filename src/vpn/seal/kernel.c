@@ -120,8 +120,8 @@ static int read_chains(struct nl_sock *nft, struct seal_model *m)
 
     for (size_t i = 0; i < m->chains.n && r == 0; i++) {
         struct seal_chain *c = &ITEMS(&m->chains, struct seal_chain)[i];
-        int n = nft_count_jumps(nft, NFPROTO_NETDEV, SEAL_NFT_TABLE, c->chain.name,
-                                SKELETON_EGRESS);
+        int n = nft_is_just_jump(nft, NFPROTO_NETDEV, SEAL_NFT_TABLE, c->chain.name,
+                                 SKELETON_EGRESS);
 
         if (n < 0)
             r = n;
