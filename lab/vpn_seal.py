@@ -10,6 +10,7 @@
 
 import contextlib
 import json
+import re
 
 from lab import topologies
 from lab.node import wait_until
@@ -22,6 +23,7 @@ from lab.vpn_provider import SITES, VPN_DNS, Provider, way
 TABLE, TABLES = "qubes-vpn", ("inet", "netdev")
 ENDPOINTS = [("udp", site.ip, 1194) for site in SITES.values()]
 CARRIER = ("udp", SITES["server"].ip, 1194, "uid")
+_GATE = re.compile(r'chain (\S+) {\s+type filter hook egress device "?([^"\s]+)"? priority filter; policy drop;')
 _VOLATILE = ("handle", "index", "packets", "bytes", "comment")
 
 
@@ -113,13 +115,13 @@ class Sealed:
     def routing(self):
         return self.rules() + self.routes()
 
+    def gates(self):
+        """Devices that layer G is on, with the names of its chains (nft 1.0.6 leaves the device out of JSON)."""
+        text = self.vpn.run(["nft", "list", "chains", "netdev"], check=False).stdout
+        return {device: chain for chain, device in _GATE.findall(text)}
+
     def gate(self, device):
-        """Is layer G on this device?"""
-        done = self.vpn.run(["nft", "-j", "list", "chains", "netdev"], check=False)
-        if done.returncode != 0:
-            return False
-        return any(entry["chain"].get("dev") == device and entry["chain"].get("policy") == "drop"
-                   for entry in json.loads(done.stdout)["nftables"] if "chain" in entry)
+        return device in self.gates()
 
     def sealed(self):
         return self.seal.check()[0] == 0
