@@ -104,7 +104,8 @@ def test_profile_takes_no_secret_of_another(net, path):
     with open(f"{vpnd.profiles}/settings", "w", encoding="ascii") as file:
         file.write("profile=evil.ovpn\nwanted=up\n")
     vpnd.install(net.provider.openvpn_profile("evil", extra=[f"auth-user-pass {path}"]))
-    wait_until(lambda: vpnd.state() in ("up", "failed") or vpnd.status().get("missing") or stolen(net), 8 * SLOW,
+    wait_until(lambda: vpnd.state() in ("up", "failed") or vpnd.status().get("missing") or stolen(net)
+               or "auth-user-pass" in vpnd.log, 8 * SLOW,
                "an end of it")
     assert stolen(net) == ""
 

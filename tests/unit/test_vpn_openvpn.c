@@ -508,7 +508,7 @@ static void test_files(void **state)
 
 static void test_credentials(void **state)
 {
-    struct folder folder = {"up.txt", "anna\r\ngeheim \r\nrest\n", 0, 0};
+    struct folder folder = {"up.txt", "anna\r\ngeheim \r\n\r\n", 0, 0};
     struct profile_files files = {read_folder, &folder};
     _cleanup_(reading_free) struct reading r = {0};
     const char *user, *password;
@@ -525,6 +525,12 @@ static void test_credentials(void **state)
     require_written(&r, "\nauth-user-pass\n"); /* and never the password: it goes by management */
     out = written(r.profile);
     assert_null(strstr(out, "geheim"));
+    folder.content = "anna\r\ngeheim\r\nmore\r\n"; /* it may be anything: nothing of it is sent */
+    read_text(&r, text, strlen(text), &files);
+    require_said(&r, "auth-user-pass: refused: the file must hold");
+    folder.content = "[Interface]\nPrivateKey = x\n";
+    read_text(&r, text, strlen(text), &files);
+    require_said(&r, "auth-user-pass: refused: the file must hold");
     folder.content = "anna";
     read_text(&r, text, strlen(text), &files);
     assert_int_equal(r.profile->needs, NEEDS_USER_PASSWORD);

@@ -249,6 +249,21 @@ struct references {
 };
 
 /* First where an import put it, then beside the profile. */
+/* What is the folder's own, or another profile's: no profile may name it. */
+static bool is_reserved(const char *name)
+{
+    static const char *const own[] = {"secrets", "files", "settings", "remembered"};
+    struct str rest = str_from(name), first;
+
+    if (has_suffix(rest, ".conf") || has_suffix(rest, ".ovpn"))
+        return true;
+    (void)str_next(&rest, '/', &first);
+    for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+        if (str_is(first, own[i]))
+            return true;
+    return first.len == 0 || first.p[0] == '.';
+}
+
 static int read_reference(const char *name, char **ret, size_t *ret_len, void *user)
 {
     const struct references *refs = user;
@@ -264,7 +279,7 @@ static int read_reference(const char *name, char **ret, size_t *ret_len, void *u
         return r;
     (void)snprintf(path, sizeof(path), "files/%s/%s", refs->profile, encoded);
     r = folder_read_beneath(dir, path, PROFILE_FILE_MAX, ret, ret_len, NULL);
-    if (r == -ENOENT)
+    if (r == -ENOENT && !is_reserved(name))
         r = folder_read_beneath(dir, name, PROFILE_FILE_MAX, ret, ret_len, NULL);
     return r;
 }

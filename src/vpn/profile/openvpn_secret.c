@@ -172,6 +172,32 @@ static bool next_credential(struct str *rest, char ret[static OPENVPN_CREDENTIAL
     return true;
 }
 
+/*
+ * What this file holds goes to the server as it is, so it must be made for nothing else: not a key,
+ * not another profile, not the settings of a program. A provider writes the name of the file.
+ */
+static bool is_only_credentials(struct str text)
+{
+    struct str line;
+    size_t n = 0;
+
+    while (str_next(&text, '\n', &line)) {
+        if (line.len > 0 && line.p[line.len - 1] == '\r')
+            line.len--;
+        if (str_trim(line).len == 0)
+            continue;
+        if (++n > 2 || line.p[0] == '[' || (line.len > 4 && memcmp(line.p, "-----", 5) == 0) ||
+            memmem(line.p, line.len, " = ", 3) != NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool may_hold_credentials(struct str name)
+{
+    return name.len > 0 && name.p[0] != '.' && memchr(name.p, '/', name.len) == NULL;
+}
+
 void openvpn_take_user_password(struct openvpn_reading *r, const struct openvpn_line *line)
 {
     _cleanup_(content_free) struct content content = {0};
@@ -184,8 +210,16 @@ void openvpn_take_user_password(struct openvpn_reading *r, const struct openvpn_
     }
     if (!line->has_block && (line->n < 2 || str_is(line->arg[1], "[inline]")))
         return;
+    if (!line->has_block && !may_hold_credentials(line->arg[1])) {
+        openvpn_refuse(r, line, "the file with user and password belongs beside the profile");
+        return;
+    }
     if (read_content(r, line, &content) < 0) {
         openvpn_note(r, line, "the file with user and password is not there; they are asked for");
+        return;
+    }
+    if (content.from_file && !is_only_credentials(content.text)) {
+        openvpn_refuse(r, line, "the file must hold a user and a password, a line each, and nothing else");
         return;
     }
     if (!next_credential(&content.text, f->user) || !next_credential(&content.text, f->password)) {
