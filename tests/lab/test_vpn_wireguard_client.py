@@ -56,6 +56,19 @@ def test_connects_and_ends(net):
     assert device(net) == "" and not os.path.exists(f"{probe.runtime}/client/wireguard.sock")
 
 
+def test_carrier_can_be_told(net, in_kernel):
+    """Every packet to the server is known for what it is: by its mark or by its user, as the seal wants it."""
+    told = "meta mark & 0xff000000 == 0x79000000" if in_kernel else f"meta skuid {UID} meta mark 0"
+    net["vpn"].run(["nft", f"table inet t {{ chain c {{ type filter hook output priority 0; "
+                           f"udp dport 51820 {told} counter accept; udp dport 51820 counter drop; }}; }}"])
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("UP ")
+    probe.say("restart")
+    probe.wait("UP ", count=2)
+    assert "counter packets 0 bytes 0 drop" in net["vpn"].run(["nft", "list", "ruleset"]).stdout
+
+
 def test_client_has_no_rights(net, go):
     net.provider.wireguard()
     probe = net.probe(net.provider.wireguard_profile())
@@ -191,8 +204,29 @@ def test_stall_and_return(net):
         way(net["vpn"], source="10.66.0.2", timeout=0.3)
         return [line for line in probe.lines if line.startswith("STALLED")]
 
-    wait_until(stalled, 60 * SLOW, "stalled")
+    wait_until(stalled, 90 * SLOW, "stalled")
     assert "RECONNECTING" not in str(probe.lines)
     server.freeze(False)
     wait_until(lambda: stalled() and [line for line in probe.lines if line.startswith(("ALIVE", "UP 1", "UP f"))][1:],
                30 * SLOW, "alive again")
+
+
+@pytest.mark.slow
+def test_another_target_after_a_stall(net):
+    """The address in use goes dead under traffic: the next one, here of IPv6, takes over."""
+    net.provider.wireguard()
+    probe = net.probe(net.provider.wireguard_profile(), "targets=203.0.113.10,2001:db8:1::10")
+    assert probe.wait("UP ") == UP
+    configure(net, probe)
+    assert way(net["vpn"], source="10.66.0.2") == "VPN"
+    net["server"].run(["nft", "table ip t { chain c { type filter hook input priority 0; udp dport 51820 drop; }; }"])
+
+    def found(start):
+        way(net["vpn"], source="10.66.0.2", timeout=0.3)
+        return [line for line in probe.lines if line.startswith(start)]
+
+    wait_until(lambda: found("STALLED"), 90 * SLOW, "stalled")
+    moved = wait_until(lambda: found("RECONNECTING"), 20 * SLOW, "reconnecting")
+    assert moved == ["RECONNECTING no answer from 203.0.113.10 port 51820, asking 2001:db8:1::10 port 51820"]
+    assert probe.wait("UP ", count=2) == UP.replace("203.0.113.10", "2001:db8:1::10")
+    wait_until(lambda: way(net["vpn"], source="10.66.0.2", timeout=0.3) == "VPN", 5 * SLOW, "the tunnel carries")

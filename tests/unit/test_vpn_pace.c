@@ -197,6 +197,25 @@ static void test_silent_server_with_keepalives_alone(void **state)
     assert_int_equal(r.stalled, 1);
 }
 
+/* It does not hear us, and asks for a handshake itself. */
+static void test_deaf_server(void **state)
+{
+    struct run r = begin_up(0);
+    uint64_t since;
+
+    (void)state;
+    pass(&r, 40, 5000, 5000);
+    since = r.at;
+    while (r.stalled == 0 && r.at < since + 90 * S) {
+        pass(&r, 5, 300, 0);
+        r.now.rx += 148;
+        r.now.tx += 92;
+    }
+    assert_in_range(r.at - since, 20 * S, 55 * S);
+    pass(&r, 3, 300, 52);
+    assert_int_equal(r.back, 1);
+}
+
 static void test_a_short_silence(void **state)
 {
     struct run r = begin_up(0);
@@ -240,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_one_way_traffic),
         cmocka_unit_test(test_silent_server),
         cmocka_unit_test(test_silent_server_with_keepalives_alone),
+        cmocka_unit_test(test_deaf_server),
         cmocka_unit_test(test_a_short_silence),
         cmocka_unit_test(test_adopted),
     };

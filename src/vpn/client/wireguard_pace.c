@@ -14,6 +14,8 @@
 #define DOUBT_TIME    (20 * S) /* keepalive after 10 s and new handshake after 5 s more, and room */
 #define SILENT_TIME   (10 * S)
 #define KEEPALIVE_LEN 32 /* header and tag of an empty data message */
+#define QUESTION_LEN  148 /* a handshake initiation */
+#define QUESTIONS     7   /* each 5 s, between two looks when idle */
 
 static void enter(struct pace *p, enum pace_state state, uint64_t now, uint64_t interval)
 {
@@ -58,6 +60,22 @@ static enum pace_verdict look_asking(struct pace *p, uint64_t now, const struct 
     return PACE_NEXT;
 }
 
+/*
+ * Did anything come in that answers? A server that does not hear us asks for a handshake again and
+ * again: these bytes are no answer. (That data has exactly their length, ten looks long, is luck
+ * beyond reckoning.)
+ */
+static bool is_answered(const struct pace *p, const struct pace_sample *s)
+{
+    const uint64_t got = s->rx - p->last.rx;
+
+    if (s->handshake_ns != p->last.handshake_ns)
+        return true;
+    if (s->tx < p->tx_heard || s->rx < p->last.rx)
+        return true; /* somebody set the counters back */
+    return got % QUESTION_LEN != 0 || got > QUESTIONS * QUESTION_LEN;
+}
+
 /* Did more go out since the last answer than keepalives can be? */
 static bool is_unanswered(const struct pace *p, uint64_t now, const struct pace_sample *s)
 {
@@ -71,8 +89,7 @@ static bool is_unanswered(const struct pace *p, uint64_t now, const struct pace_
 enum pace_verdict pace_look(struct pace *p, uint64_t now, const struct pace_sample *s)
 {
     const bool moved = s->tx != p->last.tx || s->rx != p->last.rx;
-    const bool answered = s->rx != p->last.rx || s->handshake_ns != p->last.handshake_ns ||
-                          s->tx < p->tx_heard; /* someone set the counters back */
+    const bool answered = is_answered(p, s);
     const bool silent = p->state == PACE_SILENT;
 
     if (p->state == PACE_ASKING)
