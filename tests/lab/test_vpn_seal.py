@@ -167,6 +167,25 @@ def test_a_second_owner_is_refused(box):
     assert box.picture() == before and box.sealed()
 
 
+def test_as_the_service_runs_it(lab, monkeypatch):
+    """A user of its own, one capability, as data/systemd/qubes-vpn-forwarding.service.in has it."""
+    box = Sealed(lab, start=False)
+    os.chmod(box.vpn.folder, 0o777)
+    os.chmod(f"{box.vpn.folder}/{box.seal.name}.notify", 0o777)
+    box.vpn.run(["sysctl", "-q", "-w", "net.ipv4.conf.all.accept_redirects=1", "net.ipv4.conf.eth0.send_redirects=1"])
+    monkeypatch.setenv("SLUICE_WRAP", "setpriv --reuid 4990 --regid 4990 --clear-groups --no-new-privs "
+                       "--inh-caps -all,+net_admin --ambient-caps -all,+net_admin --bounding-set -all,+net_admin")
+    box.seal.start()
+    monkeypatch.undo()
+    with open(f"/proc/{box.seal.process.pid}/status", encoding="ascii") as file:
+        fields = dict(line.split(":\t", 1) for line in file.read().splitlines())
+    assert fields["Uid"].split()[0] == "4990" and int(fields["CapBnd"], 16) == int(fields["CapEff"], 16) == 1 << 12
+    assert box.sealed() and box.vpn.sysctl("net/ipv4/conf/eth0/send_redirects") == "0"
+    box.connect()
+    box.vpn.run(["ip", "rule", "del", "prio", "80"])
+    wait_until(box.sealed, 3 * SLOW, "put back")
+
+
 # -- ownership ---------------------------------------------------------------------------------------------------------
 
 FOREIGN = ["delete table inet qubes-vpn", "delete table netdev qubes-vpn", "flush table inet qubes-vpn",

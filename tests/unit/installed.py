@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is installed beside the program: installed.py unit UNIT PROGRAM | installed.py man PAGE...
+"""What is installed beside the program: installed.py unit UNIT PROGRAM [BESIDE...] | installed.py man PAGE...
+
+BESIDE are other units of ours that are installed with it.
 
 The unit is verified among stand-ins of the platform's units, so that an ordering cycle shows, and its sandbox is rated.
 Exit status 77 (skipped) where the tool is missing."""
@@ -44,21 +46,31 @@ def run(*command, **environment):
 
 
 def write_unit(folder, name, text, wanted_by="multi-user.target"):
-    wants = folder / f"{wanted_by}.wants"
-    wants.mkdir(exist_ok=True)
+    """The unit as `systemctl enable` leaves it."""
     (folder / name).write_text(text, encoding="utf-8")
-    (wants / name).symlink_to(folder / name)
+    places = [f"{wanted_by}.wants"]
+    places += [f"{line.split('=')[1]}.requires" for line in text.splitlines() if line.startswith("RequiredBy=")]
+    for place in places:
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / name).symlink_to(folder / name)
 
 
-def check_unit(unit, program):
+def read_unit(path, program):
+    """The text with a program that is there: ours is not installed yet."""
+    lines = [f"ExecStart={program} " + " ".join(line.split()[1:]) if line.startswith("ExecStart=") else line
+             for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("ExecStopPost=")]
+    return "\n".join(lines) + "\n"
+
+
+def check_unit(unit, program, *beside):
     """Both commands read the unit as it is installed, but for the place of the program, which is not installed yet."""
     need("systemd-analyze")
     unit = pathlib.Path(unit)
-    lines = [f"ExecStart={program}" if line.startswith("ExecStart=") else line
-             for line in unit.read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        write_unit(folder, unit.name, "\n".join(lines) + "\n")
+        write_unit(folder, unit.name, read_unit(unit, program))
+        for other in map(pathlib.Path, beside):
+            write_unit(folder, other.name, read_unit(other, "/bin/true"))
         for service, order in PLATFORM.items():
             write_unit(folder, f"{service}.service", f"[Unit]\nDescription=stand-in\n{order}\n[Service]\nType=oneshot\n"
                        "ExecStart=/bin/true\n", WANTED_BY.get(service, "multi-user.target"))
