@@ -457,6 +457,8 @@ def test_own_look_ups_only_when_wished_and_to_those_servers(box):
     assert box.client.wish.set([CARRIER], more=["lookups=1"], **ask) == "ok"
     assert resolve(box.vpn, "host.example", VPN_DNS) == [VPN_ANSWER]
     assert resolve(box.vpn, "host.example", VPN_DNS, tcp=True) == [VPN_ANSWER]
+    for virtual in ("10.139.1.1", "10.139.1.2"):  # as the qube's own resolver has them
+        assert resolve(box.vpn, "host.example", virtual) == [VPN_ANSWER]
     assert way(box.vpn) is None
     assert box.client.wish.set([CARRIER], **ask) == "ok"
     assert resolve(box.vpn, "host.example", VPN_DNS, timeout=0.5) is None

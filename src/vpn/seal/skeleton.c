@@ -19,7 +19,7 @@ static const char text_netdev[] =
 static const char *const chains_inet[] = {
     "prerouting", "from-qube", "from-tunnel", "from-uplink",   "answers",       "dns",
     "forward",    "out",       "back",        "input",         "qube-asks",     "output",
-    "own-by-uplink", "own-in-tunnel", "carried", "postrouting", "own-address",
+    "own-by-uplink", "own-dns", "own-in-tunnel", "carried", "postrouting", "own-address",
 };
 static const char *const chains_netdev[] = {SKELETON_EGRESS, "egress4", "egress6"};
 
