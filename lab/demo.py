@@ -77,9 +77,24 @@ def url(address, port=80):
     return f"http://{host}{'' if port == 80 else f':{port}'}/"
 
 
-class Demo:
+class Telling:
+    """Numbered steps, and checks that hold or fail."""
+
+    def __init__(self):
+        self.failed, self._numbers = 0, itertools.count(1)
+
+    def step(self, title):
+        print(f"\n{next(self._numbers)}. {title}", flush=True)
+
+    def verdict(self, good, text):
+        self.failed += not good
+        print(f"   {'ok     ' if good else 'FAILED '}{text}", flush=True)
+
+
+class Demo(Telling):
     def __init__(self, lab):
-        self.lab, self.failed, self._numbers = lab, 0, itertools.count(1)
+        super().__init__()
+        self.lab = lab
         self.lan1, self.netqube = lab["lan1"], lab["sys-net"]
         self.web, self.other, self.hidden = lab["web"], lab["other"], lab["hidden"]
         self.servers = {node.name: WebServer(node, 80) for node in (self.web, self.hidden)}
@@ -88,16 +103,9 @@ class Demo:
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
-    def step(self, title):
-        print(f"\n{next(self._numbers)}. {title}", flush=True)
-
     @staticmethod
     def record(sign, key, value=""):
         print(f"     QubesDB of sys-net: {sign} {key}" + (f"\n       {value}" if value else ""))
-
-    def verdict(self, good, text):
-        self.failed += not good
-        print(f"   {'ok     ' if good else 'FAILED '}{text}", flush=True)
 
     def gets(self, node, address, since=None):
         """node gets the page of address soon; since: when the cause happened (monotonic)."""
@@ -222,6 +230,15 @@ def main():
             log = demo.router.log if demo.router else ""
         if failed:
             print(f"\nMessages of the router:\n{log}")
+    from lab import demo_vpn
+    if demo_vpn.built():
+        print("\n\nAnother network: a VPN qube behind a net qube, two qubes behind it, a provider.\n")
+        print(drawing.draw(topologies.VPN))
+        telling = Telling()
+        logs = demo_vpn.act(telling)
+        failed += telling.failed
+        if telling.failed:
+            print(f"\nMessages of the VPN's programs:\n{logs}")
     seconds = time.monotonic() - started
     print(f"\n{'All checks hold' if not failed else f'{failed} checks FAILED'} ({seconds:.1f} s).")
     return 1 if failed else 0

@@ -538,7 +538,8 @@ LINK_EVENTS = (
     Event(63, "a", "a vif before the platform knows it", early_vif, late_vif),
     Event(66, "a", "a container's network", container, lambda w: ip(w, "link del docker0")),
     Event(66, "b", "a second device on the uplink", macvlan, no_macvlan, needs=2, alone="R"),
-    Event(75, "a", "suspended while the uplink changes", suspend, lambda w: w.revive(), needs=2),
+    Event(75, "a", "suspended while the uplink changes", suspend, lambda w: w.revive(), needs=2,
+          modes=("product", "seal", "none")),
     Event(121, "a", "the uplink goes down and up", flap, revive),
 )
 
