@@ -177,3 +177,24 @@ def test_profile_does_not_stop_the_supervisor(net):
     with open(f"/proc/{vpnd.process.pid}/stat", encoding="ascii") as file:
         used = sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
     assert used < 1.0 * SLOW
+
+
+@pytest.mark.parametrize("how", ["import", "copy"])
+@pytest.mark.xfail(strict=True, reason="secrets are kept by the profile's name alone, and outlive the profile")
+def test_secrets_stay_with_their_provider(net, how):
+    """[S] A file of another provider that has the name of one before it (client.ovpn) gets the other's password."""
+    thief(net)
+    vpnd = Supervisor(net["vpn"], Seal(net["vpn"]))
+    first = vpnd.install(net.provider.openvpn_profile("client", remotes=["192.0.2.77 1194 udp"], extra=["auth-user-pass"]))
+    wait_until(lambda: "client.ovpn" in vpnd.command.run("list").stdout, 5 * SLOW, "the profile")
+    vpnd.command.run("set-secret", "client.ovpn", "--kind", "user-password", input="alice\nof another provider\n")
+    os.unlink(first)
+    wait_until(lambda: vpnd.state() == "unconfigured", 5 * SLOW, "its end")
+    hostile = net.provider.openvpn_profile("client", extra=["auth-user-pass"])
+    if how == "import":
+        vpnd.command.run("import", hostile)
+    else:
+        vpnd.install(hostile)
+    wait_until(lambda: vpnd.state() == "up" or vpnd.status().get("missing") or stolen(net)
+               or "needs a user name" in vpnd.log, 8 * SLOW, "an end of it")
+    assert stolen(net) == ""
