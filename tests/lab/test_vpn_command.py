@@ -339,6 +339,15 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Config
 """
 
 
+def line(process):
+    """The next line of a probe."""
+    text = b""
+    while not text.endswith(b"\n"):
+        assert select.select([process.stdout], [], [], 10 * SLOW)[0], f"the probe is silent: {text}"
+        text += os.read(process.stdout.fileno(), 1)
+    return text.decode()
+
+
 class SystemBus:
     """A system bus as Qubes' templates have it, with the policy that is installed, and the object on it."""
 
@@ -373,7 +382,7 @@ class SystemBus:
 
     def probe(self, path, *words):
         process = self.start([program(path), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdout.readline() == "ready\n"
+        assert line(process) == "ready\n"
         return process
 
     def call(self, *words, user=None):
@@ -421,13 +430,25 @@ def test_polkit_decides_for_everybody_else(served, answer, status, words):
     polkit = served.probe(POLKIT, answer)
     done = served.call("down", user=SOMEBODY)
     assert done.returncode == status and words in done.stderr
-    assert polkit.stdout.readline() == "system-bus-name org.qubes_os.vpn1.control 0\n"
+    assert line(polkit) == "system-bus-name org.qubes_os.vpn1.control 0\n"
     assert served.call("delete", "none", user=SOMEBODY).returncode == FAILED
-    assert polkit.stdout.readline() == "system-bus-name org.qubes_os.vpn1.configure 0\n"
+    assert line(polkit) == "system-bus-name org.qubes_os.vpn1.configure 0\n"
     assert served.call("down").returncode == 0  # root is not asked for
     served.object.stdin.write("last\n")
     served.object.stdin.flush()
-    assert served.object.stdout.readline().startswith("down|")
+    assert line(served.object).startswith("down|")
+
+
+def test_who_waits_for_a_password_does_not_keep_root_out(served):
+    polkit = served.probe(POLKIT, "mute")
+    prefix = ["setpriv", "--reuid", SOMEBODY, "--regid", SOMEBODY, "--clear-groups"]
+    waiting = [served.start([*prefix, program(COMMAND), "down"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+               for _ in range(64)]
+    for _ in range(64):
+        assert line(polkit).endswith("control 0\n")
+    done = served.call("down")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: sum(one.poll() is not None for one in waiting) == 1, 5 * SLOW, "the oldest makes way")
 
 
 def test_actions_are_those_of_the_policy():
@@ -458,7 +479,7 @@ def test_name_that_somebody_else_has_is_taken_later(bus):
     bus.wait_served()
     second.stdin.write("last\n")
     second.stdin.flush()
-    assert second.stdout.readline().startswith("|")
+    assert line(second).startswith("|")
 
 
 def members(interface):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Stands in for polkit on a test's bus: vpn-polkit-probe yes|no|ask answers every CheckAuthorization
- * so, and prints "ACTION FLAGS" for each.
+ * Stands in for polkit on a test's bus: vpn-polkit-probe yes|no|ask|mute answers every
+ * CheckAuthorization so (mute: never), and prints "ACTION FLAGS" for each.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -37,6 +37,8 @@ static int check(sd_bus_message *m, void *user, sd_bus_error *e)
         return r;
     printf("%s %s %u\n", kind, action, (unsigned)flags);
     (void)fflush(stdout);
+    if (strcmp(answer, "mute") == 0)
+        return 1;
     return sd_bus_reply_method_return(m, "(bba{ss})", yes, ask, 0);
 }
 

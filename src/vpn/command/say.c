@@ -94,7 +94,7 @@ const char *say_time(uint64_t usec, char buf[static 32])
 
 int say_json(const json_t *root)
 {
-    return json_dumpf(root, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
+    return json_dumpf(root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
                ? -EIO
                : 0;
 }

@@ -132,12 +132,19 @@ static void print_seal(const struct view *v)
 
 static void print_findings(const json_t *status)
 {
-    const json_t *pushed = json_object_get(status, "pushed_findings");
+    const json_t *pushed = json_object_get(status, "pushed_findings"),
+                 *file = json_object_get(status, "profile_findings");
+    const char *state = say_get(status, "state");
 
-    if (json_array_size(pushed) == 0)
-        return;
-    printf("Not taken of what the server wants:\n");
-    (void)say_findings(pushed);
+    if (json_array_size(pushed) > 0) {
+        printf("Not taken of what the server wants:\n");
+        (void)say_findings(pushed);
+    }
+    if (json_array_size(file) > 0 &&
+        (strcmp(state, "failed") == 0 || strcmp(state, "unconfigured") == 0)) {
+        printf("About the profile:\n");
+        (void)say_findings(file);
+    }
 }
 
 static void print_view(const struct view *v)
@@ -178,7 +185,7 @@ static int print_json(const struct view *v, bool line)
     if (v->report != NULL)
         (void)json_object_set(root, "seal_report", v->report);
     r = !line ? say_json(root)
-              : json_dumpf(root, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
+              : json_dumpf(root, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
               ? -EIO
               : 0;
     json_decref(root);

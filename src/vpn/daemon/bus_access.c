@@ -23,6 +23,7 @@ static int on_polkit(sd_bus_message *answer, void *user, sd_bus_error *e)
 
     (void)e;
     c->slot = sd_bus_slot_unref(c->slot);
+    c->with_polkit = false;
     if (sd_bus_message_is_method_error(answer, NULL)) {
         bus_call_refuse(c, DENIED, "Only root may do this: polkit does not answer");
         return 0;
@@ -54,6 +55,7 @@ static int ask_polkit(struct bus_call *c, const char *action)
                                   sd_bus_message_get_sender(c->message), action, 0, flags, "");
     if (r >= 0)
         r = sd_bus_call_async(connection, &c->slot, m, on_polkit, c, PASSWORD_US);
+    c->with_polkit = r >= 0;
     sd_bus_message_unref(m);
     return r;
 }

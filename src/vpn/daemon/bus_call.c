@@ -463,21 +463,34 @@ static const struct bus_method *method_of(const char *name)
     return NULL;
 }
 
-/* Everybody together and each sender alone have only so many calls at work. */
-static bool is_too_many(const struct bus *b, const sd_bus_message *m)
+static bool is_of_same(const struct bus_call *c, sd_bus_message *m)
 {
-    const char *sender = sd_bus_message_get_sender((sd_bus_message *)m);
-    const struct bus_call *c;
+    const char *sender = sd_bus_message_get_sender(m), *other = sd_bus_message_get_sender(c->message);
+
+    return sd_bus_message_get_bus(c->message) == sd_bus_message_get_bus(m) &&
+           (sender == NULL || other == NULL || strcmp(sender, other) == 0);
+}
+
+/*
+ * Everybody together and each sender alone have only so many calls at work. Who fills the room with
+ * questions to a person must not keep root out, who is never among them: the oldest makes way.
+ */
+static bool has_room(struct bus *b, sd_bus_message *m)
+{
+    struct bus_call *c, *oldest = NULL;
     size_t all = 0, own = 0;
 
-    LIST_FOREACH(c, &b->calls, entry) {
-        const char *other = sd_bus_message_get_sender(c->message);
-
+    LIST_FOREACH(c, &b->calls, entry) { /* the newest first */
         all++;
-        own += sd_bus_message_get_bus(c->message) == sd_bus_message_get_bus((sd_bus_message *)m) &&
-               (sender == NULL || other == NULL || strcmp(sender, other) == 0);
+        own += is_of_same(c, m);
+        if (c->with_polkit)
+            oldest = c;
     }
-    return all >= BUS_CALLS_MAX || own >= BUS_CALLS_OF_ONE;
+    if (own >= BUS_CALLS_OF_ONE || (all >= BUS_CALLS_MAX && oldest == NULL))
+        return false;
+    if (all >= BUS_CALLS_MAX)
+        bus_call_refuse(oldest, BUS_ERROR "Busy", "Too many calls wait for somebody's password");
+    return true;
 }
 
 int bus_call_begin(sd_bus_message *m, void *user, sd_bus_error *error)
@@ -489,7 +502,7 @@ int bus_call_begin(sd_bus_message *m, void *user, sd_bus_error *error)
 
     if (method == NULL)
         return 0;
-    if (is_too_many(b, m))
+    if (!has_room(b, m))
         return sd_bus_error_setf(error, BUS_ERROR "Busy", "%s", "Too many calls are at work");
     c = calloc(1, sizeof(*c));
     if (c == NULL)

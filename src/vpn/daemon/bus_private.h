@@ -28,6 +28,7 @@ struct bus_call {
     const struct bus_method *method;
     sd_bus_message *message;
     const char *action; /* of polkit */
+    bool with_polkit;   /* which may be asking a person, for minutes */
     sd_bus_slot *slot;  /* a question of ours that runs */
     struct bus_reader *reader;
     const char *names[BUS_FILES_MAX]; /* of the files; borrowed from the message */
