@@ -63,8 +63,12 @@ def read_unit(path, program):
 
 
 def check_unit(unit, program, *beside):
-    """Both commands read the unit as it is installed, but for the place of the program, which is not installed yet."""
+    """Both commands read the unit as it is installed, but for the place of the program, which is not installed yet.
+    A word exposure=N among the units beside it: as much as that may be open."""
     need("systemd-analyze")
+    words = [word for word in beside if word.startswith("exposure=")]
+    exposure = int(words[0].split("=")[1]) if words else EXPOSURE
+    beside = [unit for unit in beside if unit not in words]
     unit = pathlib.Path(unit)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -77,7 +81,7 @@ def check_unit(unit, program, *beside):
         # Together with the boot they are part of: a cycle is found when it is put together.
         status, said = run("systemd-analyze", "verify", "--man=no", "multi-user.target", str(folder / unit.name),
                            SYSTEMD_UNIT_PATH=f"{folder}:", SYSTEMD_LOG_LEVEL="info")
-        rated, _said = run("systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE}",
+        rated, _said = run("systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={exposure}",
                            str(folder / unit.name))
     about_us = [line for line in said.splitlines() if "qubes" in line or "cycle" in line]
     for line in about_us:

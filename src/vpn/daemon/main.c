@@ -70,6 +70,7 @@ struct daemon {
     sd_event *loop;
     struct manager *manager;
     struct bus *bus;
+    sd_event_source *runtime_source;
     bool handover;
 };
 
@@ -237,7 +238,7 @@ static int add_sources(struct daemon *d)
     for (size_t i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
         r = sd_event_add_signal(d->loop, NULL, signals[i], on_signal, d);
     if (r >= 0)
-        r = sd_event_add_inotify(d->loop, NULL, d->options->config.runtime,
+        r = sd_event_add_inotify(d->loop, &d->runtime_source, d->options->config.runtime,
                                  IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM, on_runtime, d);
     return r;
 }
@@ -305,6 +306,7 @@ static int run(const struct options *o)
                   "CAP_SETGID and CAP_KILL", strerror(-r));
     d.bus = bus_free(d.bus);
     d.manager = manager_free(d.manager, d.handover || r < 0);
+    d.runtime_source = sd_event_source_disable_unref(d.runtime_source);
     d.loop = sd_event_unref(d.loop);
     return r < 0 ? 1 : r;
 }
