@@ -152,13 +152,17 @@ def test_nothing_of_a_client_outlives_it(net):
     wait_until(lambda: vpnd.clients() == [], 3 * SLOW, "the end of all of its processes")
 
 
-@pytest.mark.xfail(strict=True, reason="with a second profile none is chosen any more, and the tunnel that is up ends")
-def test_import_leaves_the_tunnel_alone(net):
-    """[U] A new profile does not end a tunnel that does not use it."""
+@pytest.mark.parametrize("name", ["second.ovpn", "qubes-vpn.conf"])
+@pytest.mark.xfail(strict=True, reason="with a second profile none is chosen any more, or the classic name is, and the tunnel "
+                                       "that is up ends")
+def test_import_leaves_the_tunnel_alone(net, name):
+    """[S] A new profile does not end a tunnel that does not use it, nor does its name choose it (qubes-vpn.conf)."""
     net.provider.openvpn()
     _, vpnd = connect(net)
-    vpnd.command.run("import", net.provider.openvpn_profile("second"))
-    wait_until(lambda: "second" in vpnd.command.run("list").stdout, 5 * SLOW, "the new profile")
+    path = net.provider.openvpn_profile("second", remotes=["203.0.113.20 1194 udp"])
+    os.rename(path, f"{net.provider.folder}/{name}")
+    vpnd.command.run("import", f"{net.provider.folder}/{name}")
+    wait_until(lambda: name in vpnd.command.run("list").stdout, 5 * SLOW, "the new profile")
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
         assert vpnd.state() == "up" and vpnd.status()["profile"] == "provider.ovpn"
