@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A reply of a userspace WireGuard, cut off where it says it ends. What is read is within bounds,
- * and written as a request and read again it is the same.
+ * What a WireGuard says of itself. As a reply of the text protocol, cut off where it says it ends: what
+ * is read is within bounds, and written as a request and read again it is the same. And as a
+ * message of the kernel, whose length is what there is.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -38,6 +39,23 @@ static void check_again(const struct wg_device *d)
     }
 }
 
+static void check_message(const uint8_t *data, size_t size)
+{
+    static struct wg_device d;
+    _cleanup_(freep) struct nlmsghdr *nlh = NULL;
+
+    if (size < sizeof(*nlh))
+        return;
+    nlh = malloc(size);
+    require(nlh != NULL);
+    memcpy(nlh, data, size);
+    nlh->nlmsg_len = (uint32_t)size;
+    memset(&d, 0, sizeof(d));
+    (void)wg_device_parse(nlh, &d);
+    (void)wg_device_parse(nlh, &d); /* a second message goes on with the first */
+    require(d.n_peers <= WG_PEERS_MAX && memchr(d.name, '\0', sizeof(d.name)) != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct wg_device d;
@@ -45,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size > UAPI_REPLY_MAX)
         return 0;
+    check_message(data, size);
     whole = uapi_reply_size((const char *)data, size);
     require(whole <= size);
     require(whole == size || uapi_parse_reply((const char *)data, size, &d) != 0);
