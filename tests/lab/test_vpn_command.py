@@ -131,7 +131,8 @@ def test_import_shows_what_it_refuses_and_changes_nothing(qube, provider, tmp_pa
     bad.write_text(good + "\nup /bin/sh\nroute 10.0.0.0 255.0.0.0\n", encoding="ascii")
     done = qube.call("import", str(bad))
     assert done.returncode == FAILED
-    assert re.search(r"^\d+ +up +refused ", done.stdout, re.M) and re.search(r"^\d+ +route +left-out ", done.stdout, re.M)
+    assert re.search(r"^\d+ +up +refused ", done.stdout, re.M)
+    assert re.search(r"^\d+ +route +left-out ", done.stdout, re.M)
     assert "as sealed as they were" in done.stderr
     assert qube.json("list") == [] and os.listdir(qube.supervisor.profiles) == []
 
@@ -207,8 +208,7 @@ def test_status_without_a_supervisor_still_tells_of_the_seal(qube):
     qube.arm()
     done = qube.call("status")
     assert done.returncode == SEALED and "does not answer" in done.stdout and "Sealed: nothing" in done.stdout
-    assert qube.json("status") | {"seal_report": None} == {
-        "running": False, "sealed": True, "seal_report": None, "why_not_sealed": ""} or qube.json("status")["sealed"]
+    assert qube.json("status") | {"seal_report": None} == {"running": False, "sealed": True, "seal_report": None}
     assert qube.call("up").returncode == FAILED
 
 
@@ -454,7 +454,8 @@ def test_who_waits_for_a_password_does_not_keep_root_out(served):
 def test_actions_are_those_of_the_policy():
     policy = ElementTree.parse(ROOT / "data/polkit/org.qubes_os.Vpn1.policy")
     source = (ROOT / "src/vpn/daemon/bus_call.c").read_text(encoding="ascii")
-    assert {action.get("id") for action in policy.iter("action")} == set(re.findall(r'"(org\.qubes_os\.vpn1\.\w+)"', source))
+    used = set(re.findall(r'"(org\.qubes_os\.vpn1\.\w+)"', source))
+    assert {action.get("id") for action in policy.iter("action")} == used
 
 
 def test_bus_that_comes_later_or_again(bus):
@@ -487,7 +488,8 @@ def members(interface):
     found = {}
     for kind in ("method", "signal"):
         for one in interface.findall(kind):
-            found[kind, one.get("name")] = [(arg.get("direction", "out"), arg.get("type")) for arg in one.findall("arg")]
+            found[kind, one.get("name")] = [(arg.get("direction", "out"), arg.get("type"))
+                                            for arg in one.findall("arg")]
     for one in interface.findall("property"):
         notes = {note.get("name"): note.get("value") for note in one.findall("annotation")}
         found["property", one.get("name")] = (one.get("type"), one.get("access"), notes.get(
@@ -498,9 +500,9 @@ def members(interface):
 def test_object_is_what_its_description_says(served):
     if not shutil.which("busctl"):
         pytest.skip("busctl is not installed")
-    text = subprocess.run(["busctl", f"--address=unix:path={served.socket}", "call", "--json=short", "org.qubes_os.Vpn1",
-                           "/org/qubes_os/Vpn1", "org.freedesktop.DBus.Introspectable", "Introspect"],
-                          env=served.env, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(["busctl", f"--address=unix:path={served.socket}", "call", "--json=short",
+                           "org.qubes_os.Vpn1", "/org/qubes_os/Vpn1", "org.freedesktop.DBus.Introspectable",
+                           "Introspect"], env=served.env, capture_output=True, text=True, check=True).stdout
     real = ElementTree.fromstring(json.loads(text)["data"][0])
     described = ElementTree.parse(ROOT / "data/dbus/org.qubes_os.Vpn1.xml").getroot()
     name = "interface[@name='org.qubes_os.Vpn1']"

@@ -64,10 +64,11 @@ static int setup(void **state)
     assert_true(sd_bus_negotiate_fds(t.client, 1) >= 0);
     assert_true(sd_bus_start(t.client) >= 0);
     assert_true(sd_bus_attach_event(t.client, t.loop, 0) >= 0);
-    assert_true(sd_bus_match_signal(t.client, NULL, NULL, BUS_PATH, "org.freedesktop.DBus.Properties",
-                                    "PropertiesChanged", on_signal, &t.changes) >= 0);
-    assert_true(sd_bus_match_signal(t.client, NULL, NULL, BUS_PATH, BUS_INTERFACE, "Event", on_signal,
-                                    &t.events) >= 0);
+    assert_true(sd_bus_match_signal(t.client, NULL, NULL, BUS_PATH,
+                                    "org.freedesktop.DBus.Properties", "PropertiesChanged",
+                                    on_signal, &t.changes) >= 0);
+    assert_true(sd_bus_match_signal(t.client, NULL, NULL, BUS_PATH, BUS_INTERFACE, "Event",
+                                    on_signal, &t.events) >= 0);
     while (sd_bus_is_ready(t.client) == 0) /* sending a descriptor would wait for it */
         assert_true(sd_event_run(t.loop, 1000000) >= 0);
     return 0;

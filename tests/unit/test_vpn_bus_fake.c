@@ -123,8 +123,8 @@ static int look(const struct manager_file *main_file, const struct manager_file 
         (void)snprintf(fake.other, sizeof(fake.other), "%s=%zu", others[n_others - 1].name,
                        others[n_others - 1].len);
     if (strncmp(main_file->text, "bad", 3) != 0) {
-        findings->list[findings->n++] =
-            (struct finding){FINDING_LEFT_OUT, 7, "route", "everything goes into the tunnel anyway"};
+        findings->list[findings->n++] = (struct finding){FINDING_LEFT_OUT, 7, "route",
+                                                         "everything goes into the tunnel anyway"};
         return 0;
     }
     findings->list[findings->n++] =

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is pure in the command: destinations, names in JSON, and the leak test's frames and witness. */
+/* What is pure in the command: destinations, names in JSON, and the leak test's frames and witness.
+ */
 #include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -22,8 +23,10 @@
 
 static void test_json_names(void **state)
 {
-    static const char *const pairs[][2] = {
-        {"State", "state"}, {"WantedUp", "wanted_up"}, {"LastErrorTime", "last_error_time"}, {"", ""}};
+    static const char *const pairs[][2] = {{"State", "state"},
+                                           {"WantedUp", "wanted_up"},
+                                           {"LastErrorTime", "last_error_time"},
+                                           {"", ""}};
     char buf[32], small[6];
 
     (void)state;
@@ -62,10 +65,10 @@ static void check_destination(const char *text, const char *addr, unsigned port)
 
 static void test_destinations(void **state)
 {
-    static const char *const wrong[] = {"",          ":80",         "192.0.2.1:",     "192.0.2.1:0",
-                                        "a:65536",   "a:8o",        "[2001:db8::1",   "[2001:db8::1]80",
-                                        "[a]:80",    "a b",         "[192.0.2.1]:80", "\x1b[31m",
-                                        "a/b",       "[]:80",       "2001:db8::zz"};
+    static const char *const wrong[] = {"",        ":80",   "192.0.2.1:",     "192.0.2.1:0",
+                                        "a:65536", "a:8o",  "[2001:db8::1",   "[2001:db8::1]80",
+                                        "[a]:80",  "a b",   "[192.0.2.1]:80", "\x1b[31m",
+                                        "a/b",     "[]:80", "2001:db8::zz"};
     struct destination d;
 
     (void)state;
@@ -82,8 +85,10 @@ static void test_destinations(void **state)
 
 static void test_dns(void **state)
 {
-    static const char *const yes[] = {"10.139.1.1", "10.139.1.2:53"},
-                             *const no[] = {"10.139.1.3", "10.139.1.1:853", "192.0.2.1:53", "dns:53"};
+    static const char *const yes[] = {"10.139.1.1", "10.139.1.2:53"}, *const no[] = {
+                                                                          "10.139.1.3",
+                                                                          "10.139.1.1:853",
+                                                                          "192.0.2.1:53", "dns:53"};
     struct destination d;
 
     (void)state;
@@ -260,7 +265,8 @@ static void test_witness(void **state)
     static const struct watch_device uplink = {2, WATCH_UPLINK, "eth0"},
                                      tunnel = {3, WATCH_TUNNEL, "qubes-vpn"},
                                      own = {7, WATCH_VIF, "vif32700.0"},
-                                     other = {8, WATCH_VIF, "vif9.0"}, lo = {1, WATCH_NOTHING, "lo"};
+                                     other = {8, WATCH_VIF, "vif9.0"},
+                                     lo = {1, WATCH_NOTHING, "lo"};
     struct test_place p = place();
     struct watch w = {.vif = 7, .place = &p};
     struct addr out = address("198.51.100.1");
@@ -294,7 +300,8 @@ static void test_witness_knows_addresses(void **state)
 {
     static const struct watch_device uplink = {2, WATCH_UPLINK, "eth0"};
     static const uint8_t arp[42] = {[12] = 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, [38] = 198, 51, 100, 1},
-                         for_gateway[42] = {[12] = 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, [38] = 10, 137, 0, 5};
+                         for_gateway[42] = {[12] = 8, 6, 0, 1,         8,   0, 6,
+                                            4,        0, 1, [38] = 10, 137, 0, 5};
     struct test_place p = place();
     struct watch w = {.vif = 7, .place = &p};
     struct addr out = address("192.0.2.99");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Serves the D-Bus object on a manager that only notes things (test_vpn_bus_fake.h), for tests of the
- * command and of a real bus: vpn-bus-probe [SOCKET]. Its standard input is a line of orders at a
- * time: "seal absent", "event TEXT", "last" (prints the last call); it ends with its input.
+ * Serves the D-Bus object on a manager that only notes things (test_vpn_bus_fake.h), for tests of
+ * the command and of a real bus: vpn-bus-probe [SOCKET]. Its standard input is a line of orders at
+ * a time: "seal absent", "event TEXT", "last" (prints the last call); it ends with its input.
  */
 #include <stdio.h>
 #include <stdlib.h>

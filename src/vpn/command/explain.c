@@ -52,8 +52,8 @@ static int take_route(const struct nlmsghdr *nlh, void *user)
 }
 
 /* src, iif: as of a packet that is forwarded; both absent: this qube's own. */
-static int ask_route(struct nl_sock *s, const struct addr *dst, const struct addr *src, uint32_t iif,
-                     struct route *ret)
+static int ask_route(struct nl_sock *s, const struct addr *dst, const struct addr *src,
+                     uint32_t iif, struct route *ret)
 {
     uint8_t buf[256] = {0};
     struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -159,7 +159,8 @@ static void print_meaning(const struct explanation *e)
         printf("It is for this qube itself, which answers pings and refuses the rest.\n");
         break;
     case WAY_QUBE:
-        printf("It is for another qube behind this one; qubes are kept apart by Qubes' own firewall.\n");
+        printf("It is for another qube behind this one; qubes are kept apart by Qubes' own "
+               "firewall.\n");
         break;
     case WAY_UPLINK:
         printf("ROUTING WOULD LET IT OUT by %s, in the clear.%s\n", e->route.device,
@@ -197,15 +198,14 @@ static void print_explanation(const struct explanation *e)
 static int print_json(const struct explanation *e)
 {
     char text[ADDR_STR_MAX], words[128], dns[128];
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s}", "qube",
-                             addr_format(&e->qube, text), "vif", e->vif, "to", e->host, "way",
-                             way_names[e->way], "routing",
-                             route_words(&e->route, words, sizeof(words)), "device", e->route.device,
-                             "table", (int)e->route.table, "sealed",
-                             e->sealed == SEALED_UNKNOWN ? json_null()
-                                                         : json_boolean(e->sealed == SEALED_YES),
-                             "dns", destination_is_dns(&e->to) ? dns_of(e, dns, sizeof(dns)) : "");
-    int r = root != NULL ? say_json(root) : -ENOMEM;
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s}", "qube",
+                  addr_format(&e->qube, text), "vif", e->vif, "to", e->host, "way",
+                  way_names[e->way], "routing", route_words(&e->route, words, sizeof(words)),
+                  "device", e->route.device, "table", (int)e->route.table, "sealed",
+                  e->sealed == SEALED_UNKNOWN ? json_null() : json_boolean(e->sealed == SEALED_YES),
+                  "dns", destination_is_dns(&e->to) ? dns_of(e, dns, sizeof(dns)) : "");
+    int r = root != NULL ? say_json(root, false) : -ENOMEM;
 
     json_decref(root);
     return r;
@@ -268,7 +268,8 @@ int command_explain(const struct command_options *o)
     r = explain(&e, o->seal);
     if (r == -ENODEV)
         say_failed(NULL, "Next: in dom0, qvm-ls -n shows addresses and net qubes",
-                   "no running qube behind this one has the address %s", addr_format(&e.qube, text));
+                   "no running qube behind this one has the address %s",
+                   addr_format(&e.qube, text));
     else if (r == -EAFNOSUPPORT)
         say_failed(NULL, NULL, "one is an IPv4 address, the other IPv6");
     else if (r < 0)

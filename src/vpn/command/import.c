@@ -181,9 +181,9 @@ static void show_findings(const struct findings *f)
 
 static int say_json_result(const char *name, const struct findings *f, bool imported)
 {
-    json_t *root = json_pack("{s:b, s:s, s:o}", "imported", (int)imported, "profile", name, "findings",
-                             findings_to_json(f));
-    int r = root != NULL ? say_json(root) : -ENOMEM;
+    json_t *root = json_pack("{s:b, s:s, s:o}", "imported", (int)imported, "profile", name,
+                             "findings", findings_to_json(f));
+    int r = root != NULL ? say_json(root, false) : -ENOMEM;
 
     json_decref(root);
     return r;
@@ -275,7 +275,8 @@ static int refuse(const struct import *i, int r, bool json)
 
     (void)str_escape(str_from(i->path), path, sizeof(path));
     if (json)
-        (void)say_json_result(str_escape(str_from(i->name), name, sizeof(name)), &i->findings, false);
+        (void)say_json_result(str_escape(str_from(i->name), name, sizeof(name)), &i->findings,
+                              false);
     else
         show_findings(&i->findings);
     if (i->parts.missing[0] != '\0')

@@ -220,8 +220,8 @@ int line_get_all(struct line *l, json_t **ret)
 {
     json_t *answer = NULL;
     sd_bus_message *m = NULL;
-    int r = sd_bus_message_new_method_call(l->bus, &m, NAME, PATH, "org.freedesktop.DBus.Properties",
-                                           "GetAll");
+    int r = sd_bus_message_new_method_call(l->bus, &m, NAME, PATH,
+                                           "org.freedesktop.DBus.Properties", "GetAll");
 
     if (r >= 0)
         r = sd_bus_message_append(m, "s", NAME);

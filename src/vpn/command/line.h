@@ -25,7 +25,8 @@ void line_close(struct line *l);
 
 /* All properties as one object. */
 int line_get_all(struct line *l, json_t **ret);
-/* A method with arguments as of sd_bus_message_append(); *ret (may be NULL) is the array of results. */
+/* A method with arguments as of sd_bus_message_append(); *ret (may be NULL) is the array of
+ * results. */
 int line_call(struct line *l, json_t **ret, const char *method, const char *types, ...);
 /* The same in two steps, where arguments are not known beforehand. line_send() takes m over. */
 int line_begin(struct line *l, const char *method, sd_bus_message **ret);

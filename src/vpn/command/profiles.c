@@ -129,7 +129,8 @@ int command_up(const struct command_options *o)
     if (r != COMMAND_OK)
         return r;
     r = sd_bus_match_signal(l.bus, NULL, NULL, "/org/qubes_os/Vpn1",
-                            "org.freedesktop.DBus.Properties", "PropertiesChanged", on_change, NULL);
+                            "org.freedesktop.DBus.Properties", "PropertiesChanged", on_change,
+                            NULL);
     if (r >= 0)
         r = line_call(&l, NULL, "Up", "");
     while (r >= 0) {
@@ -264,7 +265,7 @@ int command_list(const struct command_options *o)
     if (r < 0)
         r = command_refused(&l, r, "cannot list the profiles");
     else if (o->json)
-        r = say_json(json_object_get(status, "profiles")) < 0 ? COMMAND_FAILED : COMMAND_OK;
+        r = say_json(json_object_get(status, "profiles"), false) < 0 ? COMMAND_FAILED : COMMAND_OK;
     else
         r = print_profiles(json_object_get(status, "profiles")) < 0 ? COMMAND_FAILED : COMMAND_OK;
     json_decref(status);

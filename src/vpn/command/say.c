@@ -92,11 +92,13 @@ const char *say_time(uint64_t usec, char buf[static 32])
     return buf;
 }
 
-int say_json(const json_t *root)
+int say_json(const json_t *root, bool line)
 {
-    return json_dumpf(root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
-               ? -EIO
-               : 0;
+    size_t flags = JSON_ENSURE_ASCII | (line ? JSON_COMPACT : (size_t)JSON_INDENT(2));
+
+    if (json_dumpf(root, stdout, flags) < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+        return -EIO;
+    return 0;
 }
 
 /* ---- tables ---- */

@@ -25,8 +25,8 @@ const char *say_join(const json_t *array, char *buf, size_t size);
 const char *say_bytes(uint64_t bytes, char buf[static 16]);
 /* Microseconds of CLOCK_REALTIME as local time; "" for 0. */
 const char *say_time(uint64_t usec, char buf[static 32]);
-/* -EIO when stdout cannot be written. */
-int say_json(const json_t *root);
+/* ASCII, indented or on one line. -EIO when stdout cannot be written. */
+int say_json(const json_t *root, bool line);
 
 /* A table of strings: columns end with NULL, the last is wrapped. Cells are escaped here. */
 struct say_table;

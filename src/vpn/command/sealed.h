@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Is this qube sealed? The seal's owner is asked by its socket (wish/wish.h); where it does not run,
- * or does not answer us, "qubes-vpn-forwarding check" reads it from the kernel, which needs root.
+ * Is this qube sealed? The seal's owner is asked by its socket (wish/wish.h); where it does not
+ * run, or does not answer us, "qubes-vpn-forwarding check" reads it from the kernel, which needs
+ * root.
  */
 #pragma once
 

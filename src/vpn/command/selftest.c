@@ -114,8 +114,8 @@ static int look_at_addr(const struct rt_addr *a, void *user)
 
 static int look_around(struct test *t)
 {
-    static const struct addr here6 = {AF_INET6, {0xfd, 0x09, 0x24, 0xef, 0x41, 0x79, [12] = 0x0a, 0x89,
-                                                 0xff, 0xfe}};
+    static const struct addr here6 = {
+        AF_INET6, {0xfd, 0x09, 0x24, 0xef, 0x41, 0x79, [12] = 0x0a, 0x89, 0xff, 0xfe}};
     _cleanup_(nl_freep) struct nl_sock *rt = NULL;
     struct scene s = {.place = &t->place};
     int r = nl_open(NETLINK_ROUTE, &rt);
@@ -220,7 +220,8 @@ static int shoot(enum test_class c, const struct shot *s, void *user)
 
 /* ---- this qube's own ---- */
 
-static void send_own(struct test *t, const struct addr *to, uint16_t port, const char *device, bool raw)
+static void send_own(struct test *t, const struct addr *to, uint16_t port, const char *device,
+                     bool raw)
 {
     struct sockaddr_in at4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 at6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -346,8 +347,8 @@ static const char *blind_because(const struct test *t)
     if (t->watch.lost > 0)
         return "frames were lost: the uplinks are too busy at present";
     if (!t->stand.firewall)
-        return "Qubes' own firewall tables are not there, or did not take the stand-in: what it sends "
-               "may have been dropped before the seal";
+        return "Qubes' own firewall tables are not there, or did not take the stand-in: what "
+               "it sends may have been dropped before the seal";
     return NULL;
 }
 
@@ -418,8 +419,8 @@ static int print_people(const struct test *t, const struct verdict *v)
     else if (v->unsure > 0)
         printf("Not sure: not every packet arrived. Try again.\n");
     else if (t->watch.foreign > 0)
-        printf("Nothing got out by an uplink, but %u packets in the tunnel carry an address of this "
-               "qube or of a qube behind it.\n",
+        printf("Nothing got out by an uplink, but %u packets in the tunnel carry an address of "
+               "this qube or of a qube behind it.\n",
                t->watch.foreign);
     else
         printf("Sealed: nothing got out by an uplink. The witness saw its control frames.\n");
@@ -445,7 +446,7 @@ static int print_json(const struct test *t, const struct verdict *v)
                      (int)(v->leaked > 0), "classes", classes, "control", (int)t->watch.control,
                      "lost", (int)t->watch.lost, "identifying", (int)t->watch.foreign, "not_sure",
                      v->blind != NULL ? v->blind : "");
-    r = root != NULL ? say_json(root) : -ENOMEM;
+    r = root != NULL ? say_json(root, false) : -ENOMEM;
     json_decref(root);
     return r;
 }
@@ -482,8 +483,8 @@ int command_test(const struct command_options *o)
     if (r == 0)
         r = run_course(&t);
     if (r < 0) {
-        say_failed("Nothing is known about leaks from this.", NULL, "cannot test: %s: %s", t.problem,
-                   strerror(-r));
+        say_failed("Nothing is known about leaks from this.", NULL, "cannot test: %s: %s",
+                   t.problem, strerror(-r));
         return COMMAND_FAILED;
     }
     return tell(&t, o->json);

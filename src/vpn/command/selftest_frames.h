@@ -30,7 +30,7 @@ enum shape {
 struct shot {
     uint8_t to_mac[6], from_mac[6];
     struct addr src, dst; /* of one family */
-    uint8_t protocol;     /* IPPROTO_*; any other than UDP, TCP, ICMP(v6) carries the tag as it is */
+    uint8_t protocol; /* IPPROTO_*; any other than UDP, TCP, ICMP(v6) carries the tag as it is */
     uint16_t sport, dport;
     uint8_t ttl;
     enum shape shape;

@@ -161,11 +161,16 @@ static struct addr resolve(const struct test_place *p, enum who who, bool six)
     static const struct {
         const char *four, *six;
     } texts[] = {
-        [OUTSIDE] = {"198.51.100.1", "2001:db8:51::1"}, [RESOLVER] = {"192.0.2.53", "2001:db8:52::53"},
-        [VIRTUAL1] = {"10.139.1.1", ""},                [VIRTUAL2] = {"10.139.1.2", ""},
-        [LAN] = {"192.168.77.1", "fd77::1"},            [LOOPBACK] = {"127.0.0.1", "::1"},
-        [LINK_LOCAL] = {"169.254.7.7", "fe80::7"},      [ALL] = {"255.255.255.255", "ff02::1"},
-        [MDNS] = {"224.0.0.251", "ff02::fb"},           [SSDP] = {"239.255.255.250", "ff02::c"},
+        [OUTSIDE] = {"198.51.100.1", "2001:db8:51::1"},
+        [RESOLVER] = {"192.0.2.53", "2001:db8:52::53"},
+        [VIRTUAL1] = {"10.139.1.1", ""},
+        [VIRTUAL2] = {"10.139.1.2", ""},
+        [LAN] = {"192.168.77.1", "fd77::1"},
+        [LOOPBACK] = {"127.0.0.1", "::1"},
+        [LINK_LOCAL] = {"169.254.7.7", "fe80::7"},
+        [ALL] = {"255.255.255.255", "ff02::1"},
+        [MDNS] = {"224.0.0.251", "ff02::fb"},
+        [SSDP] = {"239.255.255.250", "ff02::c"},
         [OTHER_QUBE] = {"10.137.255.1", "fd09:24ef:4179::a89:ff01"},
     };
     struct addr none = {0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the leak test tries: a table of packets by class, with addresses filled in from what is here.
- * Destinations outside are those set aside for documentation (RFC 5737, 3849): should one get out,
- * it harms nobody. Pure.
+ * What the leak test tries: a table of packets by class, with addresses filled in from what is
+ * here. Destinations outside are those set aside for documentation (RFC 5737, 3849): should one get
+ * out, it harms nobody. Pure.
  */
 #pragma once
 
@@ -46,7 +46,8 @@ typedef int (*test_shot_fn)(enum test_class c, const struct shot *s, void *user)
 /* Calls fn for every packet of the stand-in; its negative result ends it. */
 int test_plan(const struct test_place *place, test_shot_fn fn, void *user);
 
-/* Where programs of this qube aim at: addresses of their own, so that it is known whose packet asks. */
+/* Where programs of this qube aim at: addresses of their own, so that it is known whose packet
+ * asks. */
 extern const struct addr test_own4, test_own6;
 
 /* Does the plan send something to it that is no gateway, no endpoint and nobody of here? The class,

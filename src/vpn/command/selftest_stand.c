@@ -90,10 +90,10 @@ static void add_rules(const struct stand *s)
     char text[256];
 
     for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-        (void)snprintf(text, sizeof(text),
-                       "insert rule %s qubes-firewall forward iifname \"%s\" accept comment \"" COMMENT
-                       "\"\n",
-                       families[i], s->name);
+        (void)snprintf(
+            text, sizeof(text),
+            "insert rule %s qubes-firewall forward iifname \"%s\" accept comment \"" COMMENT "\"\n",
+            families[i], s->name);
         (void)nft(text); /* no such table where the service is off */
     }
 }
@@ -114,13 +114,14 @@ static int take_rule(const struct nlmsghdr *nlh, void *user)
     struct attr tb[ARRAY_SIZE(rule_policy)] = {0};
     struct nfgenmsg header;
     struct cursor c;
-    int r = attr_parse_message(nlh, &header, sizeof(header), rule_policy, ARRAY_SIZE(rule_policy), tb);
+    int r =
+        attr_parse_message(nlh, &header, sizeof(header), rule_policy, ARRAY_SIZE(rule_policy), tb);
 
     if (r < 0 || tb[NFTA_RULE_USERDATA].p == NULL || tb[NFTA_RULE_HANDLE].p == NULL ||
         h->n == ARRAY_SIZE(h->list))
         return 0;
-    if (memmem(tb[NFTA_RULE_USERDATA].p, tb[NFTA_RULE_USERDATA].len, COMMENT, sizeof(COMMENT) - 1) ==
-        NULL)
+    if (memmem(tb[NFTA_RULE_USERDATA].p, tb[NFTA_RULE_USERDATA].len, COMMENT,
+               sizeof(COMMENT) - 1) == NULL)
         return 0;
     c = cursor_from(tb[NFTA_RULE_HANDLE].p, tb[NFTA_RULE_HANDLE].len);
     h->list[h->n++] = (uint64_t)cursor_u32be(&c) << 32 | cursor_u32be(&c);
@@ -154,8 +155,9 @@ static void remove_rules(void)
 
         find_rules(s, numbers[i], &h);
         for (size_t k = 0; k < h.n; k++) {
-            (void)snprintf(text, sizeof(text), "delete rule %s qubes-firewall forward handle %llu\n",
-                           families[i], (unsigned long long)h.list[k]);
+            (void)snprintf(text, sizeof(text),
+                           "delete rule %s qubes-firewall forward handle %llu\n", families[i],
+                           (unsigned long long)h.list[k]);
             (void)nft(text);
         }
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The stand-in: a namespace of nobody, attached like a qube: a pair of devices, the near end named
- * like a vif and in group 2, with host route, neighbour and a place in the platform's firewall sets,
- * and a rule of the per-qube firewall that lets it (and only it) out. So what stops its packets is
- * the seal, and nothing else.
+ * like a vif and in group 2, with host route, neighbour and a place in the platform's firewall
+ * sets, and a rule of the per-qube firewall that lets it (and only it) out. So what stops its
+ * packets is the seal, and nothing else.
  *
  * It is gone when the process that made it is, however that ends: the far end lives in a namespace
  * that only its descriptors hold, and a guardian process that waits for our end removes the rest.

@@ -2,9 +2,9 @@
 /*
  * The witness of the leak test: one packet socket that sees what leaves by every interface, now and
  * later, after the last point where anything of the kernel could drop it; and what arrives by the
- * stand-in's vif. A frame is known by its tag, wherever in it that is (so also in what an ICMP error
- * quotes), by the stand-in's addresses, or by asking the LAN for somebody whom only the test names.
- * Source: packet(7); UAPI if_packet.h, filter.h.
+ * stand-in's vif. A frame is known by its tag, wherever in it that is (so also in what an ICMP
+ * error quotes), by the stand-in's addresses, or by asking the LAN for somebody whom only the test
+ * names. Source: packet(7); UAPI if_packet.h, filter.h.
  */
 #pragma once
 

@@ -99,10 +99,12 @@ static void print_tunnel(const json_t *status)
                    json_integer_value(json_object_get(status, "mtu")));
     print_line("tunnel", text);
     (void)say_join(json_object_get(status, "dns"), text, sizeof(text));
-    print_line("DNS", text[0] != '\0' ? text : "none: the server named none, so qubes have no names");
-    (void)snprintf(text, sizeof(text), "%s in, %s out",
-                   say_bytes((uint64_t)json_integer_value(json_object_get(status, "bytes_in")), in),
-                   say_bytes((uint64_t)json_integer_value(json_object_get(status, "bytes_out")), out));
+    print_line("DNS",
+               text[0] != '\0' ? text : "none: the server named none, so qubes have no names");
+    (void)snprintf(
+        text, sizeof(text), "%s in, %s out",
+        say_bytes((uint64_t)json_integer_value(json_object_get(status, "bytes_in")), in),
+        say_bytes((uint64_t)json_integer_value(json_object_get(status, "bytes_out")), out));
     print_line("traffic", text);
 }
 
@@ -184,10 +186,7 @@ static int print_json(const struct view *v, bool line)
         (void)json_object_set_new(root, "why_not_sealed", json_string(v->why));
     if (v->report != NULL)
         (void)json_object_set(root, "seal_report", v->report);
-    r = !line ? say_json(root)
-              : json_dumpf(root, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) < 0 || putchar('\n') == EOF || fflush(stdout) != 0
-              ? -EIO
-              : 0;
+    r = say_json(root, line);
     json_decref(root);
     return r;
 }
@@ -205,7 +204,8 @@ static void print_moment(const json_t *status, struct watch *w)
 {
     char state[32], profile[80], phase[256], line[TEXT_MAX], now[32];
 
-    (void)snprintf(line, sizeof(line), "%-12s %s%s%s", say_text(status, "state", state, sizeof(state)),
+    (void)snprintf(line, sizeof(line), "%-12s %s%s%s",
+                   say_text(status, "state", state, sizeof(state)),
                    say_text(status, "profile", profile, sizeof(profile)),
                    say_get(status, "phase")[0] != '\0' ? ": " : "",
                    say_text(status, "phase", phase, sizeof(phase)));
@@ -270,8 +270,8 @@ static int subscribe(struct line *l, struct watch *w, bool *changed)
                                 changed);
 
     return r < 0 ? r
-                 : sd_bus_match_signal(l->bus, NULL, sender, "/org/qubes_os/Vpn1", "org.qubes_os.Vpn1",
-                                       "Event", on_event, w);
+                 : sd_bus_match_signal(l->bus, NULL, sender, "/org/qubes_os/Vpn1",
+                                       "org.qubes_os.Vpn1", "Event", on_event, w);
 }
 
 static int watch_status(const struct command_options *o)
@@ -295,7 +295,8 @@ static int watch_status(const struct command_options *o)
             r = sd_bus_wait(l.bus, UINT64_MAX);
     }
     line_close(&l);
-    say_failed(NULL, "See: qubes-vpn status", "the supervisor has ended or does not answer any more");
+    say_failed(NULL, "See: qubes-vpn status",
+               "the supervisor has ended or does not answer any more");
     return COMMAND_FAILED;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The supervisor as a D-Bus object: /org/qubes_os/Vpn1, interface org.qubes_os.Vpn1, as written down
- * in data/dbus/org.qubes_os.Vpn1.xml. Either on the system bus under the name org.qubes_os.Vpn1, where
- * polkit is asked for everybody but root; or, where there is no bus, on a socket of its own, which
- * lets in root and the user of the program only.
+ * The supervisor as a D-Bus object: /org/qubes_os/Vpn1, interface org.qubes_os.Vpn1, as written
+ * down in data/dbus/org.qubes_os.Vpn1.xml. Either on the system bus under the name
+ * org.qubes_os.Vpn1, where polkit is asked for everybody but root; or, where there is no bus, on a
+ * socket of its own, which lets in root and the user of the program only.
  *
  * Nothing here waits: name, credentials, polkit and descriptors are asked for or read in the loop.
  * Without a system bus it tries again, from 1 s up to every 30 s. It does not log.

@@ -44,8 +44,8 @@ static int on_polkit(sd_bus_message *answer, void *user, sd_bus_error *e)
 static int ask_polkit(struct bus_call *c, const char *action)
 {
     sd_bus *connection = sd_bus_message_get_bus(c->message);
-    uint32_t flags = sd_bus_message_get_allow_interactive_authorization(c->message) > 0 ? INTERACTION
-                                                                                        : 0;
+    uint32_t flags =
+        sd_bus_message_get_allow_interactive_authorization(c->message) > 0 ? INTERACTION : 0;
     sd_bus_message *m = NULL;
     int r = sd_bus_message_new_method_call(connection, &m, POLKIT, POLKIT_PATH, POLKIT_IFACE,
                                            "CheckAuthorization");

@@ -158,7 +158,8 @@ static int run_set_order(struct bus_call *c, const struct bus_text *t, size_t n,
             return -E2BIG;
         names[n_names++] = name;
     }
-    return answer(c, r < 0 ? r : manager_set_order(c->bus->manager, names, n_names, random, ret_why));
+    return answer(c,
+                  r < 0 ? r : manager_set_order(c->bus->manager, names, n_names, random, ret_why));
 }
 
 static int secret_of(const char *word, enum client_secret *ret)
@@ -230,9 +231,9 @@ static int run_import(struct bus_call *c, const struct bus_text *t, size_t n, co
     size_t n_others = others_of(c, t, n, others);
     _cleanup_(freep) struct findings *findings = calloc(1, sizeof(*findings));
     sd_bus_message *m = NULL;
-    int r = findings == NULL ? -ENOMEM
-                             : manager_import(c->bus->manager, &main_file, others, n_others, findings,
-                                              ret_why);
+    int r = findings == NULL
+                ? -ENOMEM
+                : manager_import(c->bus->manager, &main_file, others, n_others, findings, ret_why);
 
     if (r == -EINVAL && first_refusal(findings, refusal, sizeof(refusal)) != NULL)
         *ret_why = refusal;
@@ -305,7 +306,8 @@ static int append_facts(sd_bus_message *m, const struct profile *p, bool usable)
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int run_describe(struct bus_call *c, const struct bus_text *t, size_t n, const char **ret_why)
+static int run_describe(struct bus_call *c, const struct bus_text *t, size_t n,
+                        const char **ret_why)
 {
     struct manager_file main_file = {"described", t[0].p, t[0].len}, others[BUS_FILES_MAX];
     size_t n_others = others_of(c, t, n, others);
@@ -465,7 +467,8 @@ static const struct bus_method *method_of(const char *name)
 
 static bool is_of_same(const struct bus_call *c, sd_bus_message *m)
 {
-    const char *sender = sd_bus_message_get_sender(m), *other = sd_bus_message_get_sender(c->message);
+    const char *sender = sd_bus_message_get_sender(m),
+               *other = sd_bus_message_get_sender(c->message);
 
     return sd_bus_message_get_bus(c->message) == sd_bus_message_get_bus(m) &&
            (sender == NULL || other == NULL || strcmp(sender, other) == 0);

@@ -244,8 +244,10 @@ PROPERTY(get_profiles)
 /* ---- the object ---- */
 
 /* Every call is looked at by bus_access.c, so nothing is left to the library's own check. */
-#define METHOD(name, in, out) SD_BUS_METHOD(name, in, out, bus_call_begin, SD_BUS_VTABLE_UNPRIVILEGED)
-#define CHANGES(name, type, get) SD_BUS_PROPERTY(name, type, get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+#define METHOD(name, in, out)                                                                      \
+    SD_BUS_METHOD(name, in, out, bus_call_begin, SD_BUS_VTABLE_UNPRIVILEGED)
+#define CHANGES(name, type, get)                                                                   \
+    SD_BUS_PROPERTY(name, type, get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),

@@ -69,7 +69,8 @@ int bus_object_append_strings(sd_bus_message *m, const char *const *strings, siz
 int bus_call_begin(sd_bus_message *m, void *user, sd_bus_error *error);
 void bus_call_end_all(struct bus *b, const sd_bus *connection);
 
-/* bus_access.c: 1: permitted; 0: bus_call_permitted() or bus_call_refuse() is called later; -errno. */
+/* bus_access.c: 1: permitted; 0: bus_call_permitted() or bus_call_refuse() is called later; -errno.
+ */
 int bus_access_ask(struct bus_call *c, const char *action);
 void bus_call_permitted(struct bus_call *c);
 void bus_call_refuse(struct bus_call *c, const char *error, const char *text);

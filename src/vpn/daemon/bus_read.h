@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Reads descriptors that came from somebody else, within bounds: pipes without ever waiting in a
- * call, and files only where a read cannot be held up by whoever gave the descriptor (memfd and local
- * file systems, not FUSE, network or special ones). Texts may be secrets and are wiped.
+ * call, and files only where a read cannot be held up by whoever gave the descriptor (memfd and
+ * local file systems, not FUSE, network or special ones). Texts may be secrets and are wiped.
  */
 #pragma once
 
@@ -20,7 +20,8 @@ struct bus_text {
 
 struct bus_reader;
 
-/* error: 0, or -EFBIG, -ETIMEDOUT (5 s), -EBADF (nothing to read here), ... texts are the reader's. */
+/* error: 0, or -EFBIG, -ETIMEDOUT (5 s), -EBADF (nothing to read here), ... texts are the reader's.
+ */
 typedef void (*bus_read_fn)(int error, const struct bus_text *texts, size_t n, void *user);
 
 /* fds are borrowed until fn was called, which is from the loop, once. fn may free the reader. */
