@@ -96,7 +96,7 @@ def _short(error):
     notes = getattr(error, "__notes__", [])
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})" + \
-        "".join(f"\n{note}" for note in notes)
+        "".join("\n          " + "\n          ".join(note.rstrip().splitlines()[-4:]) for note in notes)
 
 
 def execute(layers, mode="product", quick=False, only=None, rp_filter=2, proto="udp", states=True, world_class=None,

@@ -176,15 +176,20 @@ class World:
         """What must hold when up: both families and DNS, for both qubes; a list of what does not."""
         if self.mode in ("none", "older"):
             return []
-        missing = []
+        probes = {}
         for name in ("work", "play"):
+            node = self.lab[name]
             for address in (TARGET, TARGET6):
-                if way(self.lab[name], address, timeout=1.0) != "VPN":
-                    missing.append(f"{name} to {address}")
-                if way(self.lab[name], address, "tcp", timeout=1.0) != "VPN":
-                    missing.append(f"{name} to {address} by TCP")
-            if "N" in self.layers and resolve(self.lab[name], "works.example") != [VPN_ANSWER]:
-                missing.append(f"{name}'s look-ups")
+                probes[f"{name} to {address}"] = lambda node=node, to=address: way(node, to) == "VPN"
+                probes[f"{name} to {address} by TCP"] = lambda node=node, to=address: way(node, to, "tcp") == "VPN"
+            if "N" in self.layers:
+                probes[f"{name}'s look-ups"] = lambda node=node: resolve(node, "works.example") == [VPN_ANSWER]
+        missing = []
+        for what, probe in probes.items():
+            try:
+                wait_until(probe, 4 * SLOW, what)  # a datagram may be lost in the flood
+            except TimeoutError:
+                missing.append(what)
         return missing
 
     def down(self):
