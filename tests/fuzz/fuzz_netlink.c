@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "netlink/ct.h"
+#include "netlink/policy.h"
 #include "netlink/rt.h"
 #include "netlink/socket.h"
 #include "nft/digest.h"
@@ -63,6 +64,24 @@ static void read_route_messages(const struct nlmsghdr *nlh)
         check_addr(&flow.orig.src);
         check_addr(&flow.reply.dst);
         require(flow.orig.src.family == flow.reply.dst.family);
+    }
+}
+
+static void read_policy_messages(const struct nlmsghdr *nlh)
+{
+    struct rule rule;
+    struct path path;
+
+    if (rule_parse(nlh, &rule) == 0) {
+        require(rule.said_len <= sizeof(rule.said) && (rule.other || rule.said_len == 0));
+        require(rule_equal(&rule, &rule) == !rule.other);
+    }
+    if (path_parse(nlh, &path) == 0) {
+        check_addr(&path.dst.addr);
+        require(path.dst.len <= addr_bits(path.family) && path.family == path.dst.addr.family);
+        if (path.gateway.family != 0)
+            check_addr(&path.gateway);
+        require(path_equal(&path, &path) == !path.other);
     }
 }
 
@@ -129,6 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             return 0;
         memcpy(one, nlh, nlh->nlmsg_len);
         read_route_messages(one);
+        read_policy_messages(one);
         read_nft_messages(one);
         read_error(one);
     }

@@ -140,8 +140,10 @@ def test_layers_alone_are_never_ready(lab, layers):
 def test_check_names_each_missing_piece(box):
     box.seal.kill9()
     # what is taken away, and the words that name it
-    pieces = [(["ip", "rule", "del", "prio", "80"], "IPv4 rule 80"), (["ip", "-6", "rule", "del", "prio", "70"], "IPv6 rule 70"),
-              (["ip", "route", "flush", "table", "78"], "table 78"), (["ip", "-6", "route", "flush", "table", "79"], "table 79"),
+    pieces = [(["ip", "rule", "del", "prio", "80"], "IPv4 rule 80"),
+              (["ip", "-6", "rule", "del", "prio", "70"], "IPv6 rule 70"),
+              (["ip", "route", "flush", "table", "78"], "table 78"),
+              (["ip", "-6", "route", "flush", "table", "79"], "table 79"),
               (["nft", "add", "rule", "inet", "qubes-vpn", "forward", "accept"], "table inet"),
               (["nft", "add", "rule", "netdev", "qubes-vpn", "egress4", "accept"], "table netdev"),
               (["nft", "add", "element", "netdev", "qubes-vpn", "client", "{ 1000 }"], "element of set client"),
@@ -374,6 +376,16 @@ def test_an_asker_that_reads_nothing_stops_nobody(box):
     assert box.sealed()
 
 
+ASK_ENDPOINT = """
+import socket
+s = socket.socket(socket.{family}, socket.SOCK_{kind}); s.settimeout(0.5)
+try:
+    s.connect(({endpoint!r}, {port})); s.send(b'x' * {size}); print('answer', len(s.recv(100)) > 0)
+except OSError as e:
+    print('none')
+"""
+
+
 # -- wishes ------------------------------------------------------------------------------------------------------------
 
 def test_a_wish_opens_the_tunnel_and_another_closes_it(box):
@@ -411,26 +423,28 @@ def test_another_endpoint_takes_the_place_of_the_first(box):
     box.wait_carried()
 
 
-def test_the_endpoint_is_the_client_s_alone(box):
-    """Not for this qube's other users, not for qubes, not on another port or protocol."""
+@pytest.mark.parametrize("endpoint, family", [("203.0.113.10", "AF_INET"), ("2001:db8:1::10", "AF_INET6")])
+def test_the_endpoint_is_the_client_s_alone(box, endpoint, family):
+    """Not for this qube's other users, not for qubes, not on another port or protocol; fragments go through."""
     server = box.lab["server"]
-    server.serve_udp(1194, "203.0.113.10")
-    server.serve_udp(1195, "203.0.113.10")
-    server.serve_tcp(1194, "203.0.113.10")
+    server.serve_udp(1194, endpoint)
+    server.serve_udp(1195, endpoint)
+    server.serve_tcp(1194, endpoint)
     wish = Wish(box.seal)
-    assert wish.set([CARRIER]) == "ok"
-    send = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_{kind}); s.settimeout(0.5)\n"
-            "try:\n    s.connect(('203.0.113.10', {port})); s.send(b'x'); print('answer', len(s.recv(100)) > 0)\n"
-            "except OSError as e:\n    print('none')\n")
-    udp = send.format(kind="DGRAM", port=1194)
-    assert as_user(box.vpn, CLIENT_USER, udp) == "answer True"
-    assert as_user(box.vpn, "1000", udp) == "none"
-    assert as_user(box.vpn, "0", udp) == "none"
-    assert as_user(box.vpn, CLIENT_USER, send.format(kind="DGRAM", port=1195)) == "none"
-    assert as_user(box.vpn, CLIENT_USER, send.format(kind="STREAM", port=1194)) == "none"
-    assert box.work.ask_udp("203.0.113.10", 1194) is None
+    assert wish.set([("udp", endpoint, 1194, "uid")]) == "ok"
+
+    def ask(uid, kind="DGRAM", port=1194, size=1):
+        return as_user(box.vpn, uid, ASK_ENDPOINT.format(family=family, kind=kind, endpoint=endpoint, port=port, size=size))
+
+    with box.watched([("udp", endpoint, 1194)]):
+        assert ask(CLIENT_USER) == "answer True"
+        assert ask("1000") == ask("0") == "none"
+        assert ask(CLIENT_USER, port=1195) == "none"
+        assert ask(CLIENT_USER, "STREAM") == "none"
+        assert box.work.ask_udp(endpoint, 1194) is None
+    assert ask(CLIENT_USER, size=3000) == "answer True"
     assert wish.set([]) == "ok"
-    assert as_user(box.vpn, CLIENT_USER, udp) == "none"
+    assert ask(CLIENT_USER) == "none"
 
 
 @pytest.mark.parametrize("servers", [0, 1, 2])
@@ -511,11 +525,19 @@ def test_without_ipv6_in_the_tunnel_programs_are_told_at_once(box):
             assert not isinstance(told.value, TimeoutError), "silence instead of an answer"
 
 
+def known_flows(box):
+    """Those to the targets that connection tracking has in the VPN qube."""
+    lines = [line for family in ("ipv4", "ipv6")
+             for line in box.vpn.run(["conntrack", "-L", "-f", family], check=False).stdout.splitlines()]
+    return [line for line in lines if "dport=7 " in line and "ESTABLISHED" in line]
+
+
 def test_flows_from_before_are_cut(lab):
     box = Sealed(lab, seal=False)
     flows = [Ask(box.work, address, 7) for address in (TARGET, TARGET6)]
-    assert box.provider.clear.peers
+    assert box.provider.clear.peers and len(known_flows(box)) == 2
     box.seal = Seal(box.vpn)
+    assert not known_flows(box)  # an offloaded one would go on as long as it is known
     with box.watched():
         assert not any(flow.moves() for flow in flows)
     box.connect()

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 
@@ -124,7 +125,8 @@ def test_foreign_routes_in_our_tables(box):
             added = box.vpn.run(["ip", "route", "add", "table", table, *words.split()], check=False)
             assert added.returncode == 0 or "File exists" in added.stderr, (words, added.stderr)
         for words in ("default dev eth0", "2001:db8:51::/64 dev eth0 metric 5", "unreachable 2001:db8:51::/64 metric 7",
-                      "default via fe80::1 dev eth0 metric 9", "2001:db8:52::/64 nexthop via fe80::1 dev eth0 nexthop via fe80::2 dev vif41.0"):
+                      "default via fe80::1 dev eth0 metric 9",
+                      "2001:db8:52::/64 nexthop via fe80::1 dev eth0 nexthop via fe80::2 dev vif41.0"):
             added = box.vpn.run(["ip", "-6", "route", "add", "table", table, *words.split()], check=False)
             assert added.returncode == 0 or "File exists" in added.stderr, (words, added.stderr)
         back(box, f"foreign routes in {table}")
@@ -266,10 +268,9 @@ def healed(box, make):
     best = None
     for _ in range(TRIES):
         make()
-        from time import monotonic
-        begun = monotonic()
+        begun = time.monotonic()
         wait_until(lambda: box.routing() == box.before, 3 * SLOW, "put back", 0.001)
-        took = monotonic() - begun
+        took = time.monotonic() - begun
         best = took if best is None else min(best, took)
         if best <= HEALED:
             break
@@ -285,9 +286,8 @@ def test_rules_and_routes_come_back(lab):
             healed(box, lambda: box.vpn.run(["ip", version, "rule", "del", "prio", priority]))  # pylint: disable=W0640
         for table in ("77", "78", "79"):
             healed(box, lambda: box.vpn.run(["ip", version, "route", "flush", "table", table]))  # pylint: disable=W0640
-        healed(box, lambda: box.vpn.run(["ip", version, "rule", "add", "prio", "10", "lookup", "main"]))  # pylint: disable=W0640
-        healed(box, lambda: box.vpn.run(["ip", version, "route", "add", "default", "dev", "eth0", "metric", "3",  # pylint: disable=W0640
-                                         "table", "78"]))
+        for words in ("rule add prio 10 lookup main", "route add default dev eth0 metric 3 table 78"):
+            healed(box, lambda: box.vpn.run(["ip", version, *words.split()]))  # pylint: disable=W0640
     assert box.carried(1.0) and way(box.work, TARGET6) == "VPN" and box.sealed()
 
 

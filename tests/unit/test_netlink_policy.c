@@ -181,7 +181,8 @@ static void test_paths_there_and_back(void **state)
     size_t n = 0;
 
     (void)state;
-    sandbox_run("ip link add up0 type veth peer name far0; ip link set up0 up; ip link set far0 up");
+    sandbox_run(
+        "ip link add up0 type veth peer name far0; ip link set up0 up; ip link set far0 up");
     oif = if_nametoindex("up0");
     assert_true(oif != 0);
     list[n++] = path_of("0.0.0.0/0", 78, RTN_BLACKHOLE, UINT32_MAX, 0);
@@ -280,7 +281,8 @@ static void test_monitor(void **state)
     assert_null(rt_monitor_free(m));
 }
 
-/* Truncated and bent messages: nothing is read beyond them, and they are refused or something else. */
+/* Truncated and bent messages: nothing is read beyond them, and they are refused or something else.
+ */
 static void test_bent_messages(void **state)
 {
     _Alignas(struct nlmsghdr) uint8_t bytes[256];

@@ -195,11 +195,12 @@ static void test_chains_on_devices(void **state)
     assert_int_equal(nft_is_just_jump(sock, NFPROTO_NETDEV, TABLE, "gate", "common"), 0);
 
     /* a chain that accepts, and one on several devices, which is none of ours */
-    sandbox_run("ip link add up1 type veth peer name far1; "
-                "nft add chain netdev " TABLE " open '{ type filter hook egress device up1 priority 0;"
-                " policy accept; }';"
-                "nft add chain netdev " TABLE " wide '{ type filter hook egress devices = { up0, up1 }"
-                " priority 0; policy drop; }'");
+    sandbox_run(
+        "ip link add up1 type veth peer name far1; "
+        "nft add chain netdev " TABLE " open '{ type filter hook egress device up1 priority 0;"
+        " policy accept; }';"
+        "nft add chain netdev " TABLE " wide '{ type filter hook egress devices = { up0, up1 }"
+        " priority 0; policy drop; }'");
     seen = chains();
     assert_int_equal(seen.n, 2);
     for (size_t i = 0; i < seen.n; i++)

@@ -95,11 +95,13 @@ static void test_closed(void **state)
     assert_true(world_leaks(&m, &user)); /* the test can see */
     seal_world(&m, &none);
     assert_int_equal(world_lookup(&m, &user), 0);
-    assert_int_equal(world_lookup(&m, &(struct world_packet){addr("203.0.113.10"), 0, UINT32_MAX}), 0);
+    assert_int_equal(world_lookup(&m, &(struct world_packet){addr("203.0.113.10"), 0, UINT32_MAX}),
+                     0);
     assert_int_equal(world_lookup(&m, &client), WORLD_ETH0);
     assert_int_equal(world_lookup(&m, &marked), WORLD_ETH0);
     /* the gateway, which the platform has a link route to */
-    assert_int_equal(world_lookup(&m, &(struct world_packet){addr("10.0.0.200"), 0, UINT32_MAX}), 0);
+    assert_int_equal(world_lookup(&m, &(struct world_packet){addr("10.0.0.200"), 0, UINT32_MAX}),
+                     0);
     assert_int_equal(world_lookup(&m, &(struct world_packet){addr("10.0.0.26"), 0, UINT32_MAX}),
                      WORLD_VIF1);
     assert_int_equal(m.chains.n, 1);
@@ -242,8 +244,8 @@ static void test_law_one_plan_is_enough(void **state)
 }
 
 /*
- * A plan that ends anywhere (the process is killed) has opened no way by an uplink that was not open
- * before it began.
+ * A plan that ends anywhere (the process is killed) has opened no way by an uplink that was not
+ * open before it began.
  */
 static void test_law_closed_first(void **state)
 {

@@ -69,7 +69,8 @@ static void test_kinds(void **state)
     static const struct {
         const char *text;
         enum request_kind kind;
-    } good[] = {{"check\n", REQUEST_CHECK}, {"on\n", REQUEST_ON}, {"blackhole\n", REQUEST_BLACKHOLE}};
+    } good[] = {
+        {"check\n", REQUEST_CHECK}, {"on\n", REQUEST_ON}, {"blackhole\n", REQUEST_BLACKHOLE}};
     char buf[64];
 
     (void)state;
@@ -98,11 +99,12 @@ static void test_kinds(void **state)
 
 static void test_whole_wish(void **state)
 {
-    static const char text[] = "set\ncarrier=udp 203.0.113.10 1194 uid\ncarrier=tcp 2001:db8::1 443 uid\n"
-                               "carrier=udp 203.0.113.11 51820 mark\nresolver=10.139.1.1\n"
-                               "resolver=2001:db8::53\ntunnel=qubes-vpn\naddress=10.8.0.2\n"
-                               "address=fd00:8::2\nmtu=1420\ndns=10.64.0.53\ndns=10.64.0.54\n"
-                               "lookups=1\nproxy=991\n";
+    static const char text[] =
+        "set\ncarrier=udp 203.0.113.10 1194 uid\ncarrier=tcp 2001:db8::1 443 uid\n"
+        "carrier=udp 203.0.113.11 51820 mark\nresolver=10.139.1.1\n"
+        "resolver=2001:db8::53\ntunnel=qubes-vpn\naddress=10.8.0.2\n"
+        "address=fd00:8::2\nmtu=1420\ndns=10.64.0.53\ndns=10.64.0.54\n"
+        "lookups=1\nproxy=991\n";
     struct wish w = taken(text);
     char buf[WISH_TEXT_MAX];
     int n;
@@ -174,7 +176,8 @@ static void test_addresses(void **state)
         refused(text, "none that a host can have");
         (void)snprintf(text, sizeof(text), "set\nresolver=%s\n", wrong[i]);
         refused(text, "none that a host can have");
-        (void)snprintf(text, sizeof(text), "set\ntunnel=qubes-vpn\nmtu=1500\naddress=%s\n", wrong[i]);
+        (void)snprintf(text, sizeof(text), "set\ntunnel=qubes-vpn\nmtu=1500\naddress=%s\n",
+                       wrong[i]);
         refused(text, "none that a host can have");
         (void)snprintf(text, sizeof(text), "set\n" TUNNEL "dns=%s\n", wrong[i]);
         refused(text, "no IPv4 address of a host");
@@ -184,13 +187,14 @@ static void test_addresses(void **state)
 
 static void test_tunnel(void **state)
 {
-    static const char *const names[] = {"eth0", "lo", "vif1.0", "qubes-vpn0", "Qubes-vpn", "qubes-vp",
-                                        "tun0", "qubes-vpn ", "*"};
+    static const char *const names[] = {"eth0",     "lo",   "vif1.0",     "qubes-vpn0", "Qubes-vpn",
+                                        "qubes-vp", "tun0", "qubes-vpn ", "*"};
     char text[160];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        (void)snprintf(text, sizeof(text), "set\ntunnel=%s\naddress=10.8.0.2\nmtu=1500\n", names[i]);
+        (void)snprintf(text, sizeof(text), "set\ntunnel=%s\naddress=10.8.0.2\nmtu=1500\n",
+                       names[i]);
         refused(text, "another name");
     }
     refused("set\ntunnel=\naddress=10.8.0.2\nmtu=1500\n", "name is none");

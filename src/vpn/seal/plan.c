@@ -89,7 +89,8 @@ struct rules {
     size_t n;
 };
 
-static struct rules all_rules(const struct wish *w, const struct seal_config *config, uint8_t family)
+static struct rules all_rules(const struct wish *w, const struct seal_config *config,
+                              uint8_t family)
 {
     struct rules wished = {0};
 
