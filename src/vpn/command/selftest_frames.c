@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
 #define ETHERNET 14
@@ -15,10 +14,14 @@
 
 void tag_make(const char *random, unsigned number, char ret[static TAG_LEN])
 {
-    char text[TAG_LEN + 1];
+    static const char digits[] = "0123456789abcdef";
 
-    (void)snprintf(text, sizeof(text), "lk%.*s%02x", TAG_RANDOM, random, number & 0xff);
-    memcpy(ret, text, TAG_LEN);
+    ret[0] = 'l';
+    ret[1] = 'k';
+    for (size_t i = 0; i < TAG_RANDOM; i++)
+        ret[2 + i] = random[i];
+    ret[2 + TAG_RANDOM] = digits[number >> 4 & 15];
+    ret[3 + TAG_RANDOM] = digits[number & 15];
 }
 
 static int hex_digit(uint8_t c)

@@ -489,10 +489,13 @@ static bool has_room(struct bus *b, sd_bus_message *m)
         if (c->with_polkit)
             oldest = c;
     }
-    if (own >= BUS_CALLS_OF_ONE || (all >= BUS_CALLS_MAX && oldest == NULL))
+    if (own >= BUS_CALLS_OF_ONE)
         return false;
-    if (all >= BUS_CALLS_MAX)
-        bus_call_refuse(oldest, BUS_ERROR "Busy", "Too many calls wait for somebody's password");
+    if (all < BUS_CALLS_MAX)
+        return true;
+    if (oldest == NULL)
+        return false;
+    bus_call_refuse(oldest, BUS_ERROR "Busy", "Too many calls wait for somebody's password");
     return true;
 }
 

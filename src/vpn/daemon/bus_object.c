@@ -311,6 +311,10 @@ int bus_object_emit_changed(sd_bus *connection)
         "SealError",   "UpdatesProxy",   "ProfileFindings", "PushedFindings", NULL,
     };
 
-    return sd_bus_emit_properties_changed_strv(connection, BUS_PATH, BUS_INTERFACE,
-                                               (char **)(uintptr_t)names);
+    const union { /* the library reads it only */
+        const char *const *ours;
+        char **theirs;
+    } list = {names};
+
+    return sd_bus_emit_properties_changed_strv(connection, BUS_PATH, BUS_INTERFACE, list.theirs);
 }
