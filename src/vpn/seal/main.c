@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "vpn/seal/owner.h"
+#include "vpn/seal/switches.h"
 #include "vpn/seal/verbs.h"
 
 enum verb { VERB_NONE, VERB_ON, VERB_BLACKHOLE, VERB_CHECK, VERB_RUN };
@@ -152,10 +153,10 @@ static int find_users(struct options *o)
     int r = find_user(o->user, false, &o->config.seal.uid);
 
     if (r < 0) {
-        fprintf(stderr,
-                "qubes-vpn-forwarding: there is no user \"%s\" to run the VPN client (it must not be "
-                "root). Nothing was armed\n",
-                o->user);
+        log_error("There is no user \"%s\" to run the VPN client (it must not be root): nothing was "
+                  "armed%s%s",
+                  o->user, o->verb == VERB_CHECK ? "" : "; forwarding ",
+                  o->verb == VERB_CHECK ? "" : switches_close_forwarding());
         return r;
     }
     /* without a supervisor's user root alone may ask */

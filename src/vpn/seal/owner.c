@@ -100,6 +100,10 @@ static void tell(struct owner *o)
     } else if (s->armed && s->restored) {
         log_warning("Parts of the seal were gone and have been put back");
     }
+    if (s->foreign[0] != '\0')
+        log_warning("A routing rule before ours was removed (%s): in a VPN qube the ones up to "
+                    "priority 80 are the seal's. Put yours behind",
+                    s->foreign);
     if (s->armed && o->said_broken)
         log_notice("Sealed again");
     if (!s->armed && !o->said_broken && s->why[0] != '\0') {

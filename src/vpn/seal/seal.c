@@ -92,6 +92,17 @@ static bool lost_rules(const struct items *ops)
     return false;
 }
 
+/* Somebody's rule of policy routing that decided before ours: taken away, and told once. */
+static void note_foreign(struct seal *s, const struct items *ops)
+{
+    for (size_t i = 0; i < ops->n && s->foreign[0] == '\0'; i++) {
+        const struct seal_op *op = &ITEMS(ops, struct seal_op)[i];
+
+        if (op->kind == OP_RULE_DEL)
+            (void)plan_describe(op, &s->model, s->foreign);
+    }
+}
+
 static int load(struct seal *s)
 {
     char text[200] = "";
@@ -152,6 +163,7 @@ static int one_pass(struct seal *s, bool *ret_settled)
         return 0;
     }
     s->restored |= unloaded(s) != 0 || lost_rules(&ops);
+    note_foreign(s, &ops);
     /* routes before rules: they need no other program, and close by themselves */
     apply_plan(s->rt, s->nft, &s->model, &ops, &result);
     if ((unloaded(s) != 0 || s->broken == 0) && load(s) < 0)
@@ -169,6 +181,7 @@ int seal_pass(struct seal *s)
 
     s->changed = 0;
     s->restored = false;
+    s->foreign[0] = '\0';
     for (unsigned i = 0; i < PASSES_MAX && !settled && r == 0; i++)
         r = one_pass(s, &settled);
     s->armed = r == 0 && settled && s->config.layers == LAYERS_ALL;

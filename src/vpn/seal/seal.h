@@ -23,6 +23,7 @@ struct seal {
     unsigned broken;         /* layers that are not */
     unsigned changed;        /* what the last pass had to change */
     bool restored;           /* the last pass found rules or routes of the seal missing */
+    char foreign[SEAL_OP_TEXT]; /* a rule of somebody else's that the last pass removed, or "" */
     char why[640];           /* not armed: in words */
 };
 

@@ -26,7 +26,7 @@
 #define WISH_MTU_MIN       576
 #define WISH_MTU_MAX       1500
 
-/* A mark that is part of a packet's mark: value under mask. See the table in doc/theory.md. */
+/* A mark that is part of a packet's mark: value under mask. See the table in doc/vpn.md. */
 #define SEAL_MARK           0x79000000u
 #define SEAL_MARK_MASK      0xff000000u
 #define SEAL_TUNNEL         "qubes-vpn" /* the tunnel device; a name that no list of devices has */
