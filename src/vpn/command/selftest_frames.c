@@ -102,6 +102,7 @@ static size_t payload_len(const struct shot *s, size_t before)
 
 static void add_payload(const struct shot *s, struct frame *f)
 {
+    static const uint8_t end[] = {7, 'i', 'n', 'v', 'a', 'l', 'i', 'd', 0, 0, 1, 0, 1};
     size_t len = payload_len(s, f->len);
     uint8_t *p = put(f, len);
 
@@ -115,11 +116,8 @@ static void add_payload(const struct shot *s, struct frame *f)
     p[5] = 1;           /* one question: TAG.invalid A IN */
     p[12] = TAG_LEN;
     memcpy(p + 13, s->tag, TAG_LEN);
-    p[13 + TAG_LEN] = 7;
-    memcpy(p + 14 + TAG_LEN, "invalid", 7);
-    p[23 + TAG_LEN] = 1;
-    p[25 + TAG_LEN] = 1;
-    f->len -= len - (26 + TAG_LEN);
+    memcpy(p + 13 + TAG_LEN, end, sizeof(end));
+    f->len -= len - (13 + TAG_LEN + sizeof(end));
 }
 
 static void add_transport(const struct shot *s, struct frame *f)
