@@ -549,6 +549,57 @@ static void test_credentials(void **state)
     assert_int_equal(r.profile->needs, 0); /* nobody would ask for it */
 }
 
+/* A folder full of large files, and a file that names them again and again. */
+static void test_work_is_bounded(void **state)
+{
+    static const char *const names[] = {"ca",  "extra-certs", "cert",         "crl-verify",
+                                        "key", "tls-auth",    "tls-crypt-v2", "pkcs12"};
+    struct folder folder = {"big", NULL, 0, 0};
+    struct profile_files files = {read_folder, &folder};
+    _cleanup_(reading_free) struct reading r = {0};
+    _cleanup_(freep) char *big = malloc(PROFILE_FILE_MAX);
+    _cleanup_(freep) char *text = malloc(200 * 1024);
+    size_t len = 0;
+
+    (void)state;
+    assert_true(big != NULL && text != NULL);
+    memset(big, '\n', PROFILE_FILE_MAX);
+    big[PROFILE_FILE_MAX - 1] = '\0';
+    folder.content = big;
+    for (int i = 0; i < 4000; i++)
+        len += (size_t)sprintf(text + len, "ca big\n");
+    read_text(&r, text, len, &files);
+    assert_int_equal(r.r, -EINVAL);
+    assert_in_range(folder.asked, 1, 5); /* 2 MiB of half a MiB each */
+    require_said(&r, "too large in all");
+    require_said(&r, "too much is wrong with it");
+    assert_in_range(r.findings.refused, 32, 33);
+
+    len = 0; /* what is read without a refusal costs as much */
+    memcpy(big, CERTIFICATE, sizeof(CERTIFICATE) - 1);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        len += (size_t)sprintf(text + len, "%s big\n", names[i]);
+    folder.asked = 0;
+    read_text(&r, text, len, &files);
+    assert_in_range(folder.asked, 1, 5);
+    require_said(&r, "too large in all");
+
+    len = 0;
+    folder = (struct folder){"up", "anna\npw\n", 0, 0};
+    for (int i = 0; i < 4000; i++)
+        len += (size_t)sprintf(text + len, "auth-user-pass up\n");
+    read_text(&r, text, len, &files);
+    assert_int_equal(folder.asked, 1);
+    require_said(&r, "auth-user-pass: refused: user and password are given twice");
+    folder.asked = 0;
+    folder.error = -ENOENT;
+    read_text(&r, text, len, &files);
+    assert_int_equal(folder.asked, 1);
+    /* the word alone says only that there are some */
+    read_string(&r, USER "auth-user-pass\n<auth-user-pass>\nanna\npw\n</auth-user-pass>\n");
+    assert_int_equal(r.r, 0);
+}
+
 static void test_sizes(void **state)
 {
     size_t size = 600 * 1024, used;
@@ -590,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_blobs_are_brought_into_one_form),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_work_is_bounded),
         cmocka_unit_test(test_sizes),
     };
 

@@ -9,6 +9,7 @@
 #include "vpn/profile/openvpn_private.h"
 
 #define DIRECTIVES_MAX 4096
+#define REFUSALS_MAX   32 /* each may have cost the reading of a file */
 
 static void openvpn_freep(struct openvpn_file **f)
 {
@@ -82,6 +83,11 @@ static void refuse_file(struct openvpn_reading *r, const char *word, const char 
     findings_add(r->findings, FINDING_REFUSED, 0, str_from(word), "%s", text);
 }
 
+static bool is_hopeless(const struct openvpn_reading *r)
+{
+    return r->findings->refused - r->refused_before >= REFUSALS_MAX;
+}
+
 /* What must be there together, or must not. */
 static void check_whole(struct openvpn_reading *r)
 {
@@ -152,8 +158,16 @@ int openvpn_read(const char *text, size_t len, const struct profile_files *files
         } else {
             take_whole_line(&r, &line);
         }
+        if (is_hopeless(&r)) {
+            refuse_file(&r, "", "too much is wrong with it; the rest was not read");
+            break;
+        }
     }
     explicit_bzero(&line, sizeof(line));
+    if (is_hopeless(&r)) {
+        text_free(&r.kept); /* what is missing from half a file says nothing */
+        return -EINVAL;
+    }
     settle(&r);
     if (findings->refused > r.refused_before)
         return -EINVAL;

@@ -12,6 +12,7 @@
 
 #define OPENVPN_CREDENTIAL_MAX 128 /* with the NUL; what OpenVPN takes (USER_PASS_LEN) */
 #define OPENVPN_CIPHERS_MAX    512
+#define OPENVPN_FILES_MAX      (2 * 1024 * 1024) /* bytes of all files that one profile names */
 
 struct openvpn_file {
     char *kept; /* owned: directives and blocks as they are written again */
@@ -50,6 +51,7 @@ struct openvpn_reading {
     struct findings *findings;
     size_t refused_before;
     const struct profile_files *files; /* may be NULL */
+    size_t files_read;                 /* bytes */
     struct text kept;
     struct openvpn_remote remotes[PROFILE_ENDPOINTS_MAX];
     size_t n_remotes, more_remotes;
@@ -57,6 +59,7 @@ struct openvpn_reading {
     size_t n_blocks, more_blocks;
     struct openvpn_remote common;          /* proto, port, rport */
     enum openvpn_transport only_transport; /* proto-force */
+    bool has_user_password; /* a file or block with them was there */
     bool pull, client;
     bool forward_compatible; /* unknown directives are left out */
     char ignored[32][40];    /* names of ignore-unknown-option */

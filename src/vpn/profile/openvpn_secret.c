@@ -54,6 +54,10 @@ static int read_file(struct openvpn_reading *r, const struct openvpn_line *line,
         openvpn_refuse(r, line, "%s: name a file beside the profile, without its folder", shown);
         return -EINVAL;
     }
+    if (r->files_read > OPENVPN_FILES_MAX) {
+        openvpn_refuse(r, line, "%s: the files of the profile are too large in all", shown);
+        return -EFBIG;
+    }
     memcpy(path, name.p, name.len);
     path[name.len] = '\0';
     e = r->files ? r->files->read(path, &ret->owned, &ret->owned_len, r->files->user) : -ENOENT;
@@ -65,6 +69,7 @@ static int read_file(struct openvpn_reading *r, const struct openvpn_line *line,
                                          : strerrordesc_np(-e));
         return e;
     }
+    r->files_read += ret->owned_len;
     ret->text = (struct str){ret->owned, ret->owned_len};
     ret->from_file = true;
     return 0;
@@ -210,6 +215,11 @@ void openvpn_take_user_password(struct openvpn_reading *r, const struct openvpn_
     }
     if (!line->has_block && (line->n < 2 || str_is(line->arg[1], "[inline]")))
         return;
+    if (r->has_user_password) {
+        openvpn_refuse(r, line, "user and password are given twice");
+        return;
+    }
+    r->has_user_password = true;
     if (!line->has_block && !may_hold_credentials(line->arg[1])) {
         openvpn_refuse(r, line, "the file with user and password belongs beside the profile");
         return;
@@ -219,7 +229,8 @@ void openvpn_take_user_password(struct openvpn_reading *r, const struct openvpn_
         return;
     }
     if (content.from_file && !is_only_credentials(content.text)) {
-        openvpn_refuse(r, line, "the file must hold a user and a password, a line each, and nothing else");
+        openvpn_refuse(r, line,
+                       "the file must hold a user and a password, a line each, and nothing else");
         return;
     }
     if (!next_credential(&content.text, f->user) || !next_credential(&content.text, f->password)) {
