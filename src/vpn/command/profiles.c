@@ -12,6 +12,7 @@
 #include "vpn/command/say.h"
 
 #define UP_SECONDS 40
+#define MOMENT_US  UINT64_C(1000000)
 #define TEXT_MAX   512
 
 int command_connect(const struct command_options *o, struct line *l)
@@ -80,10 +81,10 @@ static uint64_t now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static bool is_settled(const char *state)
+/* Needs a person; but it may be about to look at a new profile, so it is given a moment. */
+static bool is_stuck(const char *state)
 {
-    return strcmp(state, "up") == 0 || strcmp(state, "failed") == 0 ||
-           strcmp(state, "unconfigured") == 0;
+    return strcmp(state, "failed") == 0 || strcmp(state, "unconfigured") == 0;
 }
 
 /* Waits for a change of anything; false when the time is over. */
@@ -121,7 +122,7 @@ static int tell_outcome(const json_t *status)
 
 int command_up(const struct command_options *o)
 {
-    uint64_t deadline = now_us() + UP_SECONDS * UINT64_C(1000000);
+    uint64_t deadline = now_us() + UP_SECONDS * UINT64_C(1000000), moment;
     json_t *status = NULL;
     struct line l;
     int r = command_connect(o, &l);
@@ -137,7 +138,11 @@ int command_up(const struct command_options *o)
         json_decref(status);
         status = NULL;
         r = line_get_all(&l, &status);
-        if (r < 0 || is_settled(say_get(status, "state")) || !wait_change(&l, deadline))
+        if (r < 0 || strcmp(say_get(status, "state"), "up") == 0)
+            break;
+        moment = now_us() + MOMENT_US;
+        if (!wait_change(&l, is_stuck(say_get(status, "state")) && moment < deadline ? moment
+                                                                                     : deadline))
             break;
     }
     r = r < 0 ? command_refused(&l, r, "cannot connect") : tell_outcome(status);
