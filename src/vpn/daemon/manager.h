@@ -123,6 +123,8 @@ struct manager *manager_free(struct manager *m, bool handover);
 void manager_listen(struct manager *m, const struct manager_listener *listener);
 /* Valid until the loop goes on. */
 const struct vpn_status *manager_status(const struct manager *m);
+/* Asks the client for its counters; they come by changed(). For whoever is about to show them. */
+void manager_poll(struct manager *m);
 
 /* up is also "try now" while a back-off runs or after FAILED. The wish is kept over restarts. */
 int manager_up(struct manager *m, const char **ret_why);

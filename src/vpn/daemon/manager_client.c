@@ -14,7 +14,9 @@
 #include "vpn/client/device.h"
 #include "vpn/daemon/manager_private.h"
 
-#define CT_MARK_QUBES 0x78000000u /* flows of qubes through the tunnel; set by the seal */
+#define POLL_SPACING_US 1000000
+#define REFUSALS_MAX    10 /* about five minutes */
+#define CT_MARK_QUBES   0x78000000u /* flows of qubes through the tunnel; set by the seal */
 
 static unsigned needs_bit(enum client_secret kind)
 {
@@ -105,10 +107,10 @@ static void report_pushed(const struct findings *f)
     for (size_t i = 0; i < f->n; i++) {
         const struct finding *one = &f->list[i];
 
-        if (one->kind == FINDING_REFUSED)
-            log_warning("Refused from the server: %s: %s", one->word, one->text);
-        else
+        if (one->kind == FINDING_NOTE)
             log_debug("From the server: %s: %s", one->word, one->text);
+        else
+            log_warning("Not taken from the server: %s: %s", one->word, one->text);
     }
     if (f->more > 0)
         log_warning("The server said %zu more things that are not used", f->more);
@@ -200,9 +202,19 @@ void manager_configure(struct manager *m)
  * A server that took these secrets before may refuse them for a while (too many connections, a
  * session that it has not given up yet): then it is tried again. Else a person has to look.
  */
-static enum machine_event refused(const struct manager *m)
+static enum machine_event refused(struct manager *m)
 {
-    return m->was_up ? EVENT_CLIENT_ENDED : EVENT_CLIENT_REFUSED;
+    return m->was_up && m->refusals++ < REFUSALS_MAX ? EVENT_CLIENT_ENDED : EVENT_CLIENT_REFUSED;
+}
+
+static void on_alive(struct manager *m, const struct client_event *e)
+{
+    if (m->status.bytes_in != e->bytes_in || m->status.bytes_out != e->bytes_out)
+        manager_publish(m);
+    m->status.bytes_in = e->bytes_in;
+    m->status.bytes_out = e->bytes_out;
+    if (m->machine.state == STATE_STALLED)
+        manager_post(m, EVENT_CLIENT_ALIVE);
 }
 
 static void on_client(struct client *c, const struct client_event *e, void *user)
@@ -222,9 +234,7 @@ static void on_client(struct client *c, const struct client_event *e, void *user
         on_up(m, e);
         break;
     case CLIENT_ALIVE:
-        m->status.bytes_in = e->bytes_in;
-        m->status.bytes_out = e->bytes_out;
-        manager_post(m, EVENT_CLIENT_ALIVE);
+        on_alive(m, e);
         break;
     case CLIENT_STALLED:
         manager_error(m, "%s", e->text[0] ? e->text : "the server is silent");
@@ -291,6 +301,17 @@ void manager_client_start(struct manager *m)
         m->client = NULL;
         start_failed(m, r);
     }
+}
+
+/* Not by itself: an idle tunnel wakes nobody. */
+void manager_poll(struct manager *m)
+{
+    uint64_t now = manager_now_us();
+
+    if (m->client == NULL || !m->tunnel_open || now < m->polled_us + POLL_SPACING_US)
+        return;
+    m->polled_us = now;
+    (void)client_poll(m->client);
 }
 
 void manager_client_stop(struct manager *m)

@@ -57,6 +57,7 @@ struct manager {
     char fail_over[PROFILE_NAME_MAX]; /* tried instead of the chosen one; "": none */
     unsigned tried;            /* profiles of the list since the last tunnel */
     bool was_up;               /* this profile, with these secrets */
+    unsigned refusals;         /* since the last tunnel */
     char challenge[FOLDER_SECRET_MAX]; /* one answer, for one try */
 
     /* the way to the server */
@@ -80,6 +81,7 @@ struct manager {
     struct addr server;
     struct tunnel_id tunnel_id; /* of the last tunnel that was opened */
     bool tunnel_open;           /* the seal has granted it */
+    uint64_t polled_us;
     struct dns_addr *dns_addr;
 
     /* the seal */

@@ -277,20 +277,33 @@ void manager_resolve_cancel(struct manager *m)
     resolver_cancel(m->resolver);
 }
 
+/* The endpoint of the file that the address is of. Of an adopted client only the address is known. */
+static const struct endpoint *find_endpoint(struct manager *m, const struct addr *server)
+{
+    for (size_t i = 0; m->adopted_wish.n_carriers == 0 && i < m->n_targets; i++)
+        if (addr_equal(&m->targets[i].addr, server))
+            return &m->profile->endpoints[m->target_endpoint[i]];
+    for (size_t i = 0; i < m->profile->n_endpoints; i++) {
+        const struct endpoint *e = &m->profile->endpoints[i];
+        struct addr a;
+
+        if ((literal(e, &a) || folder_recall(m->folder, e->host, &a) == 0) && addr_equal(&a, server))
+            return e;
+    }
+    return NULL;
+}
+
 void manager_remember(struct manager *m)
 {
-    for (size_t i = 0; i < m->n_targets; i++) {
-        const struct endpoint *e = &m->profile->endpoints[m->target_endpoint[i]];
-        struct addr a, known;
+    const struct endpoint *e = m->server.family == 0 ? NULL : find_endpoint(m, &m->server);
+    struct addr known;
 
-        if (m->adopted_wish.n_carriers > 0 || !addr_equal(&m->targets[i].addr, &m->server))
-            continue;
-        memcpy(m->status.endpoint, e->host, sizeof(m->status.endpoint));
-        m->status.server_port = e->port;
-        m->status.server_protocol = e->protocol;
-        if (!literal(e, &a) &&
-            !(folder_recall(m->folder, e->host, &known) == 0 && addr_equal(&known, &m->server)))
-            (void)folder_remember(m->folder, e->host, &m->server);
+    if (e == NULL)
         return;
-    }
+    memcpy(m->status.endpoint, e->host, sizeof(m->status.endpoint));
+    m->status.server_port = e->port;
+    m->status.server_protocol = e->protocol;
+    if (!literal(e, &known) &&
+        !(folder_recall(m->folder, e->host, &known) == 0 && addr_equal(&known, &m->server)))
+        (void)folder_remember(m->folder, e->host, &m->server);
 }

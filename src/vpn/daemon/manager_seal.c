@@ -94,7 +94,7 @@ static void tunnel_granted(struct manager *m)
         return;
     m->tunnel_open = st->has_tunnel = m->was_up = true;
     m->up_us = manager_now_us();
-    m->tried = 0;
+    m->tried = m->refusals = 0;
     st->tunnel = m->facts;
     st->connects++;
     st->error[0] = st->phase[0] = '\0';

@@ -77,6 +77,14 @@ void manager_show_state(struct manager *m)
     m->status.since_us = manager_realtime_us();
 }
 
+static bool left_out(const struct findings *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i].kind != FINDING_NOTE)
+            return true;
+    return f->more > 0;
+}
+
 void manager_tell_up(struct manager *m)
 {
     char addr[ADDR_STR_MAX], text[VPN_TEXT_MAX];
@@ -91,7 +99,7 @@ void manager_tell_up(struct manager *m)
                    st->tunnel.n_dns == 0 ? "; the server named no name server that qubes could ask, "
                                            "so their queries are dropped"
                                          : "",
-                   st->pushed_findings.refused > 0 ? "; values the server pushed were refused" : "");
+                   left_out(&st->pushed_findings) ? "; not all the server said was taken" : "");
     log_event(LOG_NOTICE, &fields, "Up: %s", text);
     manager_tell(m, VPN_EVENT_UP, text);
 }
