@@ -110,7 +110,6 @@ def test_profile_takes_no_secret_of_another(net, path):
     assert stolen(net) == ""
 
 
-@pytest.mark.xfail(strict=True, reason="an import takes any file below the profile's folder, hidden ones too")
 def test_import_takes_no_hidden_file(net):
     """[S] A hostile file in the home folder names a key of ssh as its user and password."""
     vpnd = Supervisor(net["vpn"], Seal(net["vpn"]))
