@@ -8,18 +8,24 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "vpn/client/runtime.h"
+#include "vpn/client/seccomp.h"
 #include "vpn/client/spawn.h"
 
 #define CLIENT_UID 4978
@@ -258,6 +264,197 @@ static void test_status_words(void **state)
     process_forget(&p);
 }
 
+static void *set_flag(void *flag)
+{
+    *(bool *)flag = true;
+    return NULL;
+}
+
+/* 0, or what was possible or impossible and should not have been. */
+static int try_processes(int (*prepare)(void *))
+{
+    pthread_t thread;
+    bool ran = false;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prepare(NULL) < 0)
+        return 1;
+    if (fork() >= 0 || errno != EPERM)
+        return 2;
+    if (syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0) >= 0 || errno != EPERM)
+        return 3;
+    if (syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0) >= 0)
+        return 4;
+    if (syscall(SYS_clone3, NULL, 0) >= 0 || errno != ENOSYS)
+        return 5;
+#ifdef SYS_fork
+    if (syscall(SYS_fork) >= 0 || errno != EPERM)
+        return 6;
+#endif
+    if (pthread_create(&thread, NULL, set_flag, &ran) != 0 || pthread_join(thread, NULL) != 0)
+        return 7;
+    return ran ? 0 : 8;
+}
+
+/* What status the function ends with in a process of its own. */
+static int status_of(int (*fn)(int (*prepare)(void *)), int (*prepare)(void *))
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(fn(prepare));
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+#ifdef __x86_64__
+static int try_x32(int (*prepare)(void *))
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prepare(NULL) < 0)
+        return 1;
+    (void)syscall(SYS_fork | 0x40000000);
+    return 2;
+}
+#endif
+
+static void test_no_further_processes(void **state)
+{
+    struct spawn_setup setup = nothing;
+    char text[4096];
+    int status;
+
+    (void)state;
+    assert_int_equal(status_of(try_processes, seccomp_prepare_openvpn), 0);
+    assert_int_equal(status_of(try_processes, seccomp_prepare_wireguard), 0);
+#ifdef __x86_64__
+    status = status_of(try_x32, seccomp_prepare_openvpn);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+#endif
+    setup.prepare = seccomp_prepare_openvpn;
+    run(setup, "exec 2>/dev/null; echo one; (echo two); exit 0", text, sizeof(text), &status);
+    assert_string_equal(text, "one\n");
+    assert_int_not_equal(status, 0);
+    run(setup, "exec echo three", text, sizeof(text), &status); /* the filter stays over it */
+    assert_string_equal(text, "three\n");
+    run(setup, "exec sh -c '(echo four)' 2>/dev/null", text, sizeof(text), &status);
+    assert_string_equal(text, "");
+}
+
+/* It is that user's when this returns. */
+static pid_t sleeper_of(uid_t uid)
+{
+    int fds[2];
+    char byte;
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -1;
+    pid = fork();
+    if (pid == 0) {
+        if (setresuid(uid, uid, uid) == 0)
+            (void)!write(fds[1], "x", 1);
+        for (;;)
+            (void)pause();
+    }
+    (void)close(fds[1]);
+    if (pid > 0 && read(fds[0], &byte, 1) != 1)
+        pid = -1;
+    (void)close(fds[0]);
+    return pid;
+}
+
+static bool was_killed(pid_t pid)
+{
+    int status;
+
+    return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+/* As the unit has it: another user, with the rights as ambient capabilities. */
+static int become_supervisor(uid_t uid)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+    const uint32_t rights = 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL;
+
+    data[0].effective = data[0].permitted = data[0].inheritable = rights;
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(uid, uid, uid) < 0 ||
+        syscall(SYS_capset, &head, data) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETUID, 0, 0) < 0)
+        return -errno;
+    return 0;
+}
+
+#define SUPERVISOR_UID 4979
+#define OTHER_UID      4980
+
+/* 0, or what went wrong. */
+static int end_all(bool as_root)
+{
+    pid_t clients[] = {sleeper_of(CLIENT_UID), sleeper_of(CLIENT_UID)};
+    pid_t other = sleeper_of(OTHER_UID), own = sleeper_of(SUPERVISOR_UID);
+
+    (void)alarm(10);
+    if (clients[0] < 0 || clients[1] < 0 || other < 0 || own < 0)
+        return 1;
+    if (kill(clients[1], SIGSTOP) < 0 || (!as_root && become_supervisor(SUPERVISOR_UID) < 0))
+        return 2;
+    if (process_end_all_of(CLIENT_UID) != 0 || process_end_all_of(0) != 0)
+        return 3;
+    if (!was_killed(clients[0]) || !was_killed(clients[1]))
+        return 4;
+    if (waitpid(other, NULL, WNOHANG) != 0 || waitpid(own, NULL, WNOHANG) != 0)
+        return 5;
+    if (process_end_all_of(CLIENT_UID) != 0) /* there is nothing left */
+        return 6;
+    if (!as_root && (process_end_all_of(SUPERVISOR_UID) != 0 || waitpid(own, NULL, WNOHANG) != 0))
+        return 7;
+    return 0;
+}
+
+/* In a pid namespace of its own: whoever has that number outside is not meant. */
+static int end_all_alone(bool as_root)
+{
+    int status = -1;
+    pid_t init;
+
+    if (unshare(CLONE_NEWPID) < 0)
+        return 20;
+    init = fork();
+    if (init == 0) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            _exit(end_all(as_root));
+        _exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 21);
+    }
+    return waitpid(init, &status, 0) == init && WIFEXITED(status) ? WEXITSTATUS(status) : 22;
+}
+
+static int end_all_as_root(int (*unused)(void *))
+{
+    (void)unused;
+    return end_all_alone(true);
+}
+
+static int end_all_as_supervisor(int (*unused)(void *))
+{
+    (void)unused;
+    return end_all_alone(false);
+}
+
+static void test_end_all_of_a_user(void **state)
+{
+    (void)state;
+    assert_int_equal(process_end_all_of(geteuid()), 0); /* or this would be the end */
+    if (!is_root())
+        skip();
+    assert_int_equal(status_of(end_all_as_root, NULL), 0);
+    assert_int_equal(status_of(end_all_as_supervisor, NULL), 0);
+}
+
 static void test_folder(void **state)
 {
     char runtime[] = "/tmp/sluice-runtime-XXXXXX";
@@ -326,6 +523,8 @@ int main(void)
         cmocka_unit_test(test_descriptors),    cmocka_unit_test(test_full_file_is_no_end),
         cmocka_unit_test(test_failed_starts),  cmocka_unit_test(test_found_again),
         cmocka_unit_test(test_status_words),   cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_no_further_processes),
+        cmocka_unit_test(test_end_all_of_a_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,16 +130,18 @@ static void client_dropp(struct client **c)
         *c = client_drop(*c);
 }
 
-static void process_end(struct process *p)
+/* The client's process, and what it may have left beside it. */
+static void client_end_processes(struct client *c)
 {
-    if (p->pid == 0)
-        return;
+    struct process *p = &c->process;
+
     (void)process_signal(p, SIGTERM);
     if (!process_wait(p, END_GRACE_MS)) {
         (void)process_signal(p, SIGKILL);
         (void)process_wait(p, KILL_WAIT_MS);
     }
     process_forget(p);
+    (void)process_end_all_of(c->uid); /* fails again at the next start, which then is none */
 }
 
 /* Where the program is: an absolute path as given, else the first in the usual folders. */
@@ -220,7 +222,7 @@ int client_start(sd_event *loop, const struct client_setup *setup, client_event_
         r = c->ops->start(c);
     if (r < 0) {
         c->ops->release(c, true);
-        process_end(&c->process);
+        client_end_processes(c);
         (void)device_remove(c->nl);
         return r;
     }
@@ -268,7 +270,7 @@ struct client *client_free(struct client *c)
     if (c == NULL)
         return NULL;
     c->ops->release(c, true);
-    process_end(&c->process);
+    client_end_processes(c);
     (void)device_remove(c->nl);
     return client_drop(c);
 }
@@ -300,6 +302,8 @@ int client_sweep(const char *runtime, uid_t uid)
             r = -EBUSY; /* stuck in the kernel: its device may come back to life */
         process_forget(&p);
     }
+    if (r == 0)
+        r = process_end_all_of(uid);
     if (r == 0)
         r = device_remove(nl);
     return r < 0 ? r : runtime_clean(runtime);

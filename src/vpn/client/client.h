@@ -5,8 +5,10 @@
  * nothing: the seal is asked by the supervisor before a client starts.
  *
  * Processes run as setup.uid/gid with no capability, no_new_privs, an empty environment but PATH,
- * only descriptors 0-2 and what they need, and get no secret in argv or environment. They live on
- * when the supervisor dies; client_adopt() finds them again.
+ * only descriptors 0-2 and what they need, and get no secret in argv or environment. They make no
+ * further processes. They live on when the supervisor dies; client_adopt() finds them again.
+ * The user is for clients alone: at a client's start and end whatever runs as it is killed (not
+ * when it is root or the supervisor's own user).
  * Everything runs in one sd-event loop; callbacks are called from there, never from inside a call.
  */
 #pragma once
@@ -73,5 +75,5 @@ int client_poll(struct client *c);
 struct client *client_free(struct client *c);
 /* Forgets it without ending it: for a handover to the next supervisor. */
 struct client *client_leave(struct client *c);
-/* Removes whatever an earlier life left: process, device, sockets. Idempotent. */
+/* Removes whatever an earlier life left: processes, device, sockets. Idempotent. */
 int client_sweep(const char *runtime, uid_t uid);

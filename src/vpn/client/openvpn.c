@@ -11,6 +11,7 @@
 #include "vpn/client/device.h"
 #include "vpn/client/openvpn_private.h"
 #include "vpn/client/runtime.h"
+#include "vpn/client/seccomp.h"
 #include "vpn/wish/wish.h"
 
 #define START_LIMIT_MS 15000 /* to its first words; a slow machine, many certificates */
@@ -80,13 +81,12 @@ static int openvpn_spawn(struct client *c, const char *management)
                                 .argv = argv,
                                 .uid = c->uid,
                                 .gid = c->gid,
-                                .file_size = OPENVPN_LOG_MAX};
+                                .file_size = OPENVPN_LOG_MAX,
+                                .prepare = seccomp_prepare_openvpn};
     _cleanup_(text_wipe) struct text text = {0};
     _cleanup_(closep) int input = -1, output = -1;
-    int r = openvpn_version(c->program, c->uid, c->gid, &text_setup.v27);
+    int r = openvpn_write(c->profile, &text_setup, &text.p, &text.len);
 
-    if (r == 0)
-        r = openvpn_write(c->profile, &text_setup, &text.p, &text.len);
     if (r < 0)
         return r;
     input = text_to_fd(&text);
@@ -217,6 +217,7 @@ static void openvpn_disconnect(struct openvpn_driver *d)
 static int openvpn_respawn(struct client *c)
 {
     struct openvpn_driver *d = c->driver;
+    int r;
 
     openvpn_disconnect(d);
     (void)process_signal(&c->process, SIGTERM);
@@ -226,6 +227,9 @@ static int openvpn_respawn(struct client *c)
             return -EBUSY;
     }
     process_forget(&c->process);
+    r = process_end_all_of(c->uid);
+    if (r < 0)
+        return r;
     (void)runtime_remove(c->sockets, "management"); /* killed, it leaves its socket */
     d->asked = ASKED_NOTHING;
     d->up = d->refused = d->collecting = d->adopting = d->looping = false;

@@ -74,6 +74,3 @@ void openvpn_told_add(struct openvpn_told *t, struct str line);
 int openvpn_told_write(const struct openvpn_told *t, const char *folder,
                        const struct management_message *state);
 int openvpn_told_read(struct openvpn_told *t, const char *folder, struct management_message *ret);
-
-/* Is the program OpenVPN 2.7 or newer? Asks it (a few milliseconds). -errno. */
-int openvpn_version(const char *program, uid_t uid, gid_t gid, bool *ret_v27);

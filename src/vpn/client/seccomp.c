@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <stddef.h>
@@ -26,7 +27,35 @@
 #define LSTAT SYS_newfstatat /* the only one there; its own line comes first */
 #endif
 
-/* Places in the program, so that jumps can be written by name. */
+#if defined(SYS_fork) && defined(SYS_vfork)
+#define FORK  SYS_fork
+#define VFORK SYS_vfork
+#else /* clone() is the only one there; its own line comes first */
+#define FORK  SYS_clone
+#define VFORK SYS_clone
+#endif
+
+#define X32_BIT 0x40000000 /* calls of the third form of x86-64; elsewhere no number is as high */
+
+/* Places in the programs, so that jumps can be written by name. */
+enum process_place {
+    P_ARCH,
+    P_ARCH_IS_NATIVE,
+    P_NUMBER,
+    P_IS_X32,
+    P_IS_CLONE,
+    P_IS_CLONE3,
+    P_IS_FORK,
+    P_IS_VFORK,
+    P_FLAGS,
+    P_IS_THREAD,
+    P_ALLOW,
+    P_REFUSE,
+    P_UNKNOWN,
+    P_KILL,
+    P_LENGTH
+};
+
 enum place {
     ARCH,
     ARCH_IS_NATIVE,
@@ -51,8 +80,44 @@ enum place {
 #define LOAD(offset)   BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (offset))
 #define RETURN(value)  BPF_STMT(BPF_RET | BPF_K, (value))
 #define FAR(from, to)  ((to) - (from) - 1)
-#define IS(at, value, yes, no)                                                                     \
-    [at] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), FAR(at, yes), FAR(at, no))
+#define TEST(at, how, value, yes, no)                                                              \
+    [at] = BPF_JUMP(BPF_JMP | (how) | BPF_K, (value), FAR(at, yes), FAR(at, no))
+#define IS(at, value, yes, no) TEST(at, BPF_JEQ, value, yes, no)
+
+static int filter_add(struct sock_filter *code, unsigned short len)
+{
+    const struct sock_fprog program = {.len = len, .filter = code};
+
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+static int refuse_processes(void)
+{
+    static struct sock_filter code[P_LENGTH] = {
+        [P_ARCH] = LOAD(offsetof(struct seccomp_data, arch)),
+        IS(P_ARCH_IS_NATIVE, NATIVE, P_NUMBER, P_KILL),
+        [P_NUMBER] = LOAD(offsetof(struct seccomp_data, nr)),
+        TEST(P_IS_X32, BPF_JGE, X32_BIT, P_KILL, P_IS_CLONE),
+        IS(P_IS_CLONE, SYS_clone, P_FLAGS, P_IS_CLONE3),
+        IS(P_IS_CLONE3, SYS_clone3, P_UNKNOWN, P_IS_FORK),
+        IS(P_IS_FORK, FORK, P_REFUSE, P_IS_VFORK),
+        IS(P_IS_VFORK, VFORK, P_REFUSE, P_ALLOW),
+        [P_FLAGS] = LOAD(ARGUMENT(0)),
+        TEST(P_IS_THREAD, BPF_JSET, CLONE_THREAD, P_ALLOW, P_REFUSE),
+        [P_ALLOW] = RETURN(SECCOMP_RET_ALLOW),
+        [P_REFUSE] = RETURN(SECCOMP_RET_ERRNO | EPERM),
+        [P_UNKNOWN] = RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+        [P_KILL] = RETURN(SECCOMP_RET_KILL_PROCESS),
+    };
+
+    return NATIVE == 0 ? 0 : filter_add(code, P_LENGTH);
+}
+
+int seccomp_prepare_openvpn(void *unused)
+{
+    (void)unused;
+    return refuse_processes();
+}
 
 int seccomp_prepare_wireguard(void *unused)
 {
@@ -73,10 +138,8 @@ int seccomp_prepare_wireguard(void *unused)
         [DONE] = RETURN(SECCOMP_RET_ERRNO),
         [REFUSE] = RETURN(SECCOMP_RET_ERRNO | EACCES),
     };
-    const struct sock_fprog program = {.len = LENGTH, .filter = code};
+    int r = refuse_processes();
 
     (void)unused;
-    if (NATIVE == 0)
-        return 0;
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+    return r < 0 || NATIVE == 0 ? r : filter_add(code, LENGTH);
 }

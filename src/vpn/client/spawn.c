@@ -22,6 +22,8 @@
 #include "base/str.h"
 
 #define SPAWN_FD_MAX 64 /* highest number a child may be given */
+#define SWEEP_MS     500
+#define SWEEP_TRIES  4
 
 static const char *const default_envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
@@ -327,6 +329,63 @@ void process_forget(struct process *p)
     if (p->pid != 0)
         (void)close_fd(p->pidfd);
     *p = (struct process){.pidfd = -1};
+}
+
+/*
+ * The child. Only what has that user is met: of our capabilities the one to become another is left,
+ * not the one to signal anybody. Between the last two calls a process of that user could stop or
+ * kill us: the parent tries again.
+ */
+static int child_kill_all_of(uid_t uid)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    data[0].effective = data[0].permitted = 1u << CAP_SETUID;
+    if (syscall(SYS_capset, &head, data) < 0 || setresuid(uid, uid, uid) < 0)
+        return errno;
+    return kill(-1, SIGKILL) < 0 && errno != ESRCH ? errno : 0;
+}
+
+static int process_kill_all_of(uid_t uid)
+{
+    struct process p = {.pidfd = -1};
+    int status = -1, r = 0;
+    sigset_t all, old;
+
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &old);
+    p.pid = fork();
+    if (p.pid == 0)
+        _exit(child_kill_all_of(uid));
+    r = p.pid < 0 ? -errno : 0;
+    (void)sigprocmask(SIG_SETMASK, &old, NULL);
+    if (r < 0)
+        return r;
+    p.pidfd = pidfd_open(p.pid, 0);
+    (void)poll(&(struct pollfd){.fd = p.pidfd, .events = POLLIN}, p.pidfd < 0 ? 0 : 1, SWEEP_MS);
+    (void)kill(p.pid, SIGKILL); /* not reaped yet: the number is still its own */
+    do
+        r = waitpid(p.pid, &status, 0) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    process_forget(&p);
+    if (r == 0 && WIFSIGNALED(status))
+        r = -ETIMEDOUT;
+    return r < 0 ? r : -WEXITSTATUS(status);
+}
+
+int process_end_all_of(uid_t uid)
+{
+    uid_t real, effective, saved;
+    int r = -ETIMEDOUT;
+
+    if (getresuid(&real, &effective, &saved) < 0)
+        return -errno;
+    if (uid == 0 || uid == (uid_t)-1 || uid == real || uid == effective || uid == saved)
+        return 0;
+    for (int i = 0; r == -ETIMEDOUT && i < SWEEP_TRIES; i++)
+        r = process_kill_all_of(uid);
+    return r;
 }
 
 const char *process_status_text(int status, char *buf, size_t size)

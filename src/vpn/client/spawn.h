@@ -52,5 +52,11 @@ bool process_ended(struct process *p, int *ret_status);
 /* Waits until it has ended, at most that long. false: still there. */
 bool process_wait(struct process *p, unsigned milliseconds);
 void process_forget(struct process *p); /* closes the pidfd; idempotent */
+/*
+ * Kills whatever runs as that user, at once and without a way out (kill(-1) as that user). The user
+ * is for clients alone. Does nothing when uid is root's or one of our own. -EPERM, -ETIMEDOUT: not
+ * done. Waits for the call, a moment; not for the end of what was killed.
+ */
+int process_end_all_of(uid_t uid);
 /* The words for a person: "exit status 1", "killed by signal 9". */
 const char *process_status_text(int status, char *buf, size_t size);

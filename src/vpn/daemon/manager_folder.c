@@ -29,7 +29,7 @@ static uint64_t hash_add(uint64_t h, const void *p, size_t len)
 static int digest_openvpn(const struct profile *p, uint64_t *ret)
 {
     static const struct openvpn_target target = {{AF_INET, {192, 0, 2, 1}}, 1, IPPROTO_UDP};
-    struct openvpn_setup setup = {&target, 1, SEAL_TUNNEL, "/", false};
+    struct openvpn_setup setup = {&target, 1, SEAL_TUNNEL, "/"};
     char *text = NULL;
     size_t len = 0;
     int r = openvpn_write(p, &setup, &text, &len);

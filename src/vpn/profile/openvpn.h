@@ -28,7 +28,6 @@ struct openvpn_setup {
     size_t n_targets;
     const char *device;     /* made already: dev NAME, dev-type tun */
     const char *management; /* path of the unix socket the client listens on */
-    bool v27; /* the client is OpenVPN 2.7 or newer; makes no difference so far */
 };
 /* The text for "openvpn --config stdin"; malloc()ed, may hold keys: wipe it. 0, -E2BIG, -ENOMEM. */
 int openvpn_write(const struct profile *p, const struct openvpn_setup *setup, char **ret,
