@@ -503,6 +503,49 @@ def test_password_asked_for_refused_and_right(provider, net, vpnd, work):
                     assert folder.endswith("/secrets") and os.stat(path).st_mode & 0o077 == 0
 
 
+# -- few rights --------------------------------------------------------------------------------------------------------
+
+RIGHTS = "net_admin,setuid,setgid,kill"
+UNPRIVILEGED = 4979
+
+
+@pytest.mark.skipif("SLUICE_WRAP" in os.environ, reason="runs under another program")
+@pytest.mark.parametrize("kind", ["openvpn", "wireguard"])
+def test_with_the_rights_of_the_unit_only(provider, net, vpn, monkeypatch, kind):
+    """As the unit runs it: a user of its own, four capabilities; the client has none."""
+    seal = Seal(vpn, arguments=("--supervisor-user", str(UNPRIVILEGED)))
+    vpnd = Supervisor(vpn, seal, start=False, arguments=options(vpn))
+    for path in (vpnd.profiles, vpnd.runtime, vpn.folder):
+        os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
+    path = vpn.folder
+    while path != "/":
+        os.chmod(path, os.stat(path).st_mode | 0o11)
+        path = os.path.dirname(path)
+    os.chmod(f"{vpn.folder}/{vpnd.name}.notify", 0o777)
+    added = ",".join(f"+{name}" for name in RIGHTS.split(","))
+    monkeypatch.setenv("SLUICE_WRAP", f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --groups 4978 "
+                                      f"--bounding-set -all,{added} --inh-caps -all,{added} --ambient-caps {added} "
+                                      "--no-new-privs")
+    vpnd.start()
+    monkeypatch.delenv("SLUICE_WRAP")
+    connected(provider, vpnd, net["work"], kind)
+    for pid in vpnd.clients():
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        assert {int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+        assert fields["NoNewPrivs"] == "1" and fields["Groups"].split() in ([], ["4978"])
+    clients = vpnd.clients()
+    vpnd.kill9()
+    monkeypatch.setenv("SLUICE_WRAP", f"setpriv --reuid {UNPRIVILEGED} --regid {UNPRIVILEGED} --groups 4978 "
+                                      f"--inh-caps -all,{added} --ambient-caps {added} --no-new-privs")
+    vpnd.start()
+    vpnd.wait_state("up")
+    assert vpnd.clients() == clients
+    vpnd.command.run("down")
+    vpnd.wait_state("sealed")
+    assert vpnd.clients() == []
+
+
 # -- a hostile server --------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("address", ["10.137.0.21", "10.139.1.1", "127.0.0.1", "10.137.0.20", "203.0.113.10", "224.0.0.5"])
