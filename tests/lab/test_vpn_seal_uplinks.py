@@ -190,7 +190,7 @@ def test_a_qube_that_comes_is_served_and_has_its_way(lab):
         box.play.restart()
         wait_until(lambda: way(box.play, timeout=0.2) == "VPN", 3 * SLOW, "the new vif has its way")
         assert way(box.play, TARGET6) == "VPN"
-    assert box.sealed()
+    wait_until(box.sealed, 2 * SLOW, "the last route of the vif to be copied")
 
 
 def test_a_qube_that_vanishes_mid_flow(lab):
@@ -247,3 +247,17 @@ def test_qubes_do_not_reach_each_other_or_this_one(lab):
     assert box.work.ping(box.vpn.spec.ip)  # the platform's own answer to "is my net qube there?"
     for node in (box.lab["inside"], box.lab["sys-net"]):
         assert not node.ping("10.8.0.2", 0.3) and not node.can_reach("10.8.0.2", 80)
+
+
+@pytest.mark.parametrize("address", [TARGET, TARGET6])
+def test_the_link_is_not_asked_for_strangers(lab, address):
+    """A local process bound to the uplink makes the kernel take anybody for a neighbour; without layer N only the gates
+    are left to see the question."""
+    box = Sealed(lab, layers="RG")
+    with box.vpn.netvm.sniff(box.vpn.vif) as frames_seen:
+        box.vpn.run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-I", "eth0", address], check=False)
+    asked = [packet for packet in frames_seen.packets if packet.scapy.haslayer("ARP") or
+             packet.scapy.haslayer("ICMPv6ND_NS")]
+    targets = {packet.scapy["ARP"].pdst if packet.scapy.haslayer("ARP") else packet.scapy["ICMPv6ND_NS"].tgt
+               for packet in asked}
+    assert address not in targets

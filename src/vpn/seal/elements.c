@@ -42,6 +42,8 @@ static const struct {
     [SET_G_OWN6] = {LAYER_EGRESS, "own6"},
     [SET_G_FAR4] = {LAYER_EGRESS, "far4"},
     [SET_G_FAR6] = {LAYER_EGRESS, "far6"},
+    [SET_G_NEAR4] = {LAYER_EGRESS, "near4"},
+    [SET_G_NEAR6] = {LAYER_EGRESS, "near6"},
 };
 
 /* The platform's name servers for qubes; there are no others. */
@@ -194,10 +196,45 @@ static int add_own(const struct seal_model *m, struct items *list)
         if (link == NULL || link_kind(link) != LINK_UPLINK)
             continue;
         r = add_addr(list, SET_G_OWN4, &a->prefix.addr);
+        /* IPv6 asks for its own address first, whether somebody has it */
+        if (r == 0 && a->prefix.addr.family == AF_INET6)
+            r = add_addr(list, SET_G_NEAR4, &a->prefix.addr);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+/* A gateway, or a host that has a route of its own without one, on an uplink. */
+static int add_gateways(const struct seal_model *m, struct items *list)
+{
+    for (size_t i = 0; i < m->paths.n; i++) {
+        const struct path *p = &ITEMS(&m->paths, struct path)[i];
+        const struct rt_link *link = p->oif == 0 ? NULL : model_link(m, p->oif);
+        int r = 0;
+
+        if (p->table != SEAL_TABLE_MAIN || link == NULL || link_kind(link) != LINK_UPLINK)
+            continue;
+        if (p->gateway.family != 0)
+            r = add_addr(list, SET_G_NEAR4, &p->gateway);
+        else if (p->dst.len == addr_bits(p->family))
+            r = add_addr(list, SET_G_NEAR4, &p->dst.addr);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Whom the kernel may look for on an uplink's link. */
+static int add_near(const struct wish *w, const struct seal_model *m, struct items *list)
+{
+    int r = add_gateways(m, list);
+
+    for (size_t i = 0; i < w->n_carriers && r == 0; i++)
+        r = add_addr(list, SET_G_NEAR4, &w->carriers[i].addr);
+    for (size_t i = 0; i < w->n_resolvers && r == 0; i++)
+        r = add_addr(list, SET_G_NEAR4, &w->resolvers[i]);
+    return r;
 }
 
 int elements_of_wish(const struct wish *w, uint32_t uid, const struct seal_model *m,
@@ -211,7 +248,9 @@ int elements_of_wish(const struct wish *w, uint32_t uid, const struct seal_model
         r = add_carriers(w, ret);
     if (r == 0)
         r = add_tunnel(w, m, ret);
-    return r < 0 ? r : add_own(m, ret);
+    if (r == 0)
+        r = add_own(m, ret);
+    return r < 0 ? r : add_near(w, m, ret);
 }
 
 /* ---- back ---- */
@@ -305,6 +344,8 @@ static void take(const struct seal_element *e, struct wish *w, struct addr dns[2
     case SET_G_OWN6:
     case SET_G_FAR4:
     case SET_G_FAR6:
+    case SET_G_NEAR4:
+    case SET_G_NEAR6:
     case SEAL_SETS:
         return;
     }

@@ -66,6 +66,8 @@ enum seal_set {
     SET_G_OWN6,
     SET_G_FAR4,
     SET_G_FAR6,
+    SET_G_NEAR4,
+    SET_G_NEAR6,
     SEAL_SETS
 };
 
@@ -98,7 +100,8 @@ struct seal_model {
     struct items elements; /* struct seal_element */
     struct items chains;   /* struct seal_chain */
     unsigned loaded;       /* layers whose rules are as they should be (LAYER_INET, LAYER_EGRESS) */
-    unsigned owned;        /* and that nobody else can change */
+    unsigned owned;        /* that have an owner: nobody else can change them */
+    unsigned foreign;      /* whose owner is another socket than the one that reads */
     uint32_t generation;   /* of the ruleset, when it was read */
 };
 

@@ -351,7 +351,11 @@ int owner_run(const struct owner_config *config)
     }
     if (r >= 0)
         r = owner_pass(&o);
-    if (r < 0 || o.seal.broken != 0) {
+    if (r >= 0 && o.seal.model.foreign != 0) {
+        log_error("Another process owns the seal's tables: this one ends, the seal stays");
+        return 1;
+    }
+    if (r < 0 || o.seal.broken != 0 || (!o.seal.armed && config->seal.layers == LAYERS_ALL)) {
         log_error("Cannot seal (%s): forwarding %s. Needs root or CAP_NET_ADMIN, and nft at %s",
                   r < 0 ? strerror(-r) : o.seal.why, switches_close_forwarding(),
                   config->nft_program);

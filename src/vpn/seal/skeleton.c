@@ -130,7 +130,7 @@ static int part_is_whole(struct nl_sock *nft, const struct part *part, bool *ret
 
 int skeleton_read(struct nl_sock *nft, unsigned layers, struct seal_model *m)
 {
-    m->loaded = m->owned = 0;
+    m->loaded = m->owned = m->foreign = 0;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         struct nft_table table = {0};
         bool whole = false;
@@ -147,6 +147,8 @@ int skeleton_read(struct nl_sock *nft, unsigned layers, struct seal_model *m)
             m->loaded |= parts[i].layer;
         if (table.owner != 0)
             m->owned |= parts[i].layer;
+        if (table.owner != 0 && table.owner != nl_port(nft))
+            m->foreign |= parts[i].layer;
     }
     return 0;
 }

@@ -61,8 +61,10 @@ static int arm_here(const struct owner_config *config, bool forget_wish)
     s.adopted = forget_wish;
     if (r == 0)
         r = seal_pass(&s);
-    if (r == 0 && s.broken == 0)
-        return s.armed ? 0 : 3;
+    if (r == 0 && s.armed)
+        return 0;
+    if (r == 0 && s.broken == 0 && config->seal.layers != LAYERS_ALL)
+        return 3;
     log_error("Cannot seal (%s): forwarding %s. Needs root, and nft at %s",
               r < 0 ? strerror(-r) : s.why, switches_close_forwarding(), config->nft_program);
     return 1;
