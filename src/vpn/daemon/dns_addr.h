@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The platform's firewall of the qubes behind knows what a name server is by the set `dns-addr` in
- * its table `ip qubes-firewall` (Qubes 4.3 and later). A rule "DNS only" is held against the address
- * that a query was translated to, so the VPN's servers have to be in that set; any change of a
+ * its table `ip qubes-firewall` (Qubes 4.3 and later). "DNS only" is held against the address that
+ * a query was translated to, so the VPN's servers have to be in that set; any change of a
  * qube's rules, and a reload, empties it. This keeps our elements in it, told by nft's monitor, and
  * takes them out again when they are not wished for any more.
  * Qubes 4.2 has no set: its rules carry addresses, and nothing can be added without opening more

@@ -76,7 +76,8 @@ struct daemon {
 
 static void print_help(void)
 {
-    printf(PROGRAM ": keeps the tunnel of a VPN qube.\n"
+    printf(PROGRAM
+           ": keeps the tunnel of a VPN qube.\n"
            "\n"
            "  " PROGRAM "          run (in the foreground)\n"
            "  " PROGRAM " --end    end a client that was left behind; for ExecStopPost=\n"
@@ -239,7 +240,8 @@ static int add_sources(struct daemon *d)
         r = sd_event_add_signal(d->loop, NULL, signals[i], on_signal, d);
     if (r >= 0)
         r = sd_event_add_inotify(d->loop, &d->runtime_source, d->options->config.runtime,
-                                 IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM, on_runtime, d);
+                                 IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM, on_runtime,
+                                 d);
     return r;
 }
 
@@ -282,8 +284,7 @@ static int start(struct daemon *d)
         return r;
     r = bus_new(d->loop, d->manager, d->options->bus, &d->bus);
     if (r < 0) /* the tunnel matters more than who may look at it */
-        log_error("The D-Bus object cannot be served (%s): qubes-vpn will not work",
-                  strerror(-r));
+        log_error("The D-Bus object cannot be served (%s): qubes-vpn will not work", strerror(-r));
     manager_listen(d->manager, &listener);
     return manager_begin(d->manager);
 }
@@ -303,7 +304,8 @@ static int run(const struct options *o)
         r = sd_event_loop(d.loop);
     if (r < 0)
         log_error("Cannot go on (%s): the qube stays sealed. It needs CAP_NET_ADMIN, CAP_SETUID, "
-                  "CAP_SETGID and CAP_KILL", strerror(-r));
+                  "CAP_SETGID and CAP_KILL",
+                  strerror(-r));
     d.bus = bus_free(d.bus);
     d.manager = manager_free(d.manager, d.handover || r < 0);
     d.runtime_source = sd_event_source_disable_unref(d.runtime_source);

@@ -14,15 +14,15 @@
 #include "base/log.h"
 #include "vpn/daemon/manager_private.h"
 
-#define SECOND           UINT64_C(1000000)
-#define RESOLVING_US     (30 * SECOND)
-#define CONNECTING_US    (60 * SECOND)
-#define CONNECTING_EACH  (10 * SECOND) /* more for each address beyond the third */
-#define STALLED_US       (60 * SECOND)
-#define BACKOFF_MIN_US   (1 * SECOND)
-#define BACKOFF_MAX_US   (60 * SECOND)
-#define ADOPT_US         (3 * SECOND)
-#define STOP_US          (2 * SECOND)
+#define SECOND          UINT64_C(1000000)
+#define RESOLVING_US    (30 * SECOND)
+#define CONNECTING_US   (60 * SECOND)
+#define CONNECTING_EACH (10 * SECOND) /* more for each address beyond the third */
+#define STALLED_US      (60 * SECOND)
+#define BACKOFF_MIN_US  (1 * SECOND)
+#define BACKOFF_MAX_US  (60 * SECOND)
+#define ADOPT_US        (3 * SECOND)
+#define STOP_US         (2 * SECOND)
 
 static uint64_t clock_us(clockid_t clock)
 {
@@ -193,13 +193,15 @@ void manager_post(struct manager *m, enum machine_event event)
 static int on_state_timer(sd_event_source *s, uint64_t usec, void *user)
 {
     struct manager *m = user;
+    const char *what = "the server stays silent";
 
     (void)s;
     (void)usec;
-    manager_error(m, "%s", m->machine.state == STATE_RESOLVING
-                               ? "the server's name could not be looked up in time"
-                           : m->machine.state == STATE_CONNECTING ? "the server did not answer in time"
-                                                                  : "the server stays silent");
+    if (m->machine.state == STATE_RESOLVING)
+        what = "the server's name could not be looked up in time";
+    else if (m->machine.state == STATE_CONNECTING)
+        what = "the server did not answer in time";
+    manager_error(m, "%s", what);
     manager_post(m, EVENT_TIMEOUT);
     return 0;
 }
@@ -398,9 +400,8 @@ static bool can_adopt(struct manager *m)
     m->tunnel_id = (struct tunnel_id){s.wish.tunnel_addr[0], s.wish.tunnel_addr[1], s.server};
     for (size_t i = 0; i < s.wish.n_carriers && m->n_targets < MANAGER_TARGETS_MAX; i++)
         if (!s.wish.carriers[i].marked)
-            m->targets[m->n_targets++] =
-                (struct openvpn_target){s.wish.carriers[i].addr, s.wish.carriers[i].port,
-                                        s.wish.carriers[i].protocol};
+            m->targets[m->n_targets++] = (struct openvpn_target){
+                s.wish.carriers[i].addr, s.wish.carriers[i].port, s.wish.carriers[i].protocol};
     return m->n_targets > 0;
 }
 

@@ -332,8 +332,8 @@ static int take_secret(struct manager *m, enum client_secret kind, struct str te
     return -EINVAL;
 }
 
-int manager_set_secret(struct manager *m, const char *name, enum client_secret kind, struct str text,
-                       const char **ret_why)
+int manager_set_secret(struct manager *m, const char *name, enum client_secret kind,
+                       struct str text, const char **ret_why)
 {
     struct folder_secrets s = {0};
     const char *found;

@@ -15,7 +15,7 @@
 #include "vpn/daemon/manager_private.h"
 
 #define POLL_SPACING_US 1000000
-#define REFUSALS_MAX    10 /* about five minutes */
+#define REFUSALS_MAX    10          /* about five minutes */
 #define CT_MARK_QUBES   0x78000000u /* flows of qubes through the tunnel; set by the seal */
 
 static unsigned needs_bit(enum client_secret kind)
@@ -263,8 +263,7 @@ static struct client_setup client_setup(const struct manager *m)
         .targets = m->targets,
         .n_targets = m->n_targets,
         .runtime = m->config.runtime,
-        .program = m->profile->kind == PROFILE_OPENVPN ? m->config.openvpn
-                                                       : m->config.wireguard_go,
+        .program = m->profile->kind == PROFILE_OPENVPN ? m->config.openvpn : m->config.wireguard_go,
         .uid = m->config.client_uid,
         .gid = m->config.client_gid,
     };

@@ -182,8 +182,8 @@ static bool is_listed(const struct manager *m, const char *name)
 static void no_profile(struct manager *m, int error)
 {
     manager_phase(m, "%s",
-                  error == -ENOENT    ? "no profile yet: qubes-vpn import FILE"
-                  : error == -ESTALE  ? "the chosen profile is not there any more: qubes-vpn use NAME"
+                  error == -ENOENT     ? "no profile yet: qubes-vpn import FILE"
+                  : error == -ESTALE   ? "the chosen profile is gone: qubes-vpn use NAME"
                   : error == -ENOTUNIQ ? "several profiles and none chosen: qubes-vpn use NAME"
                                        : strerror(-error));
     m->status.profile[0] = '\0';

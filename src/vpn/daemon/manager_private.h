@@ -96,8 +96,9 @@ struct manager {
     bool proxy_wanted;
     uint32_t proxy_uid;
     bool router_here;
-    sd_event_source *state_timer, *retry_timer, *uplink_timer, *adopt_timer, *stop_timer, *reset_timer,
-        *resolve_timer, *tick, *publish_source, *clock_source, *services_source, *rt_source;
+    sd_event_source *state_timer, *retry_timer, *uplink_timer, *adopt_timer, *stop_timer,
+        *reset_timer, *resolve_timer, *tick, *publish_source, *clock_source, *services_source,
+        *rt_source;
 };
 
 /* manager.c */
@@ -111,8 +112,10 @@ uint32_t manager_random(void);
 void manager_arm_state(struct manager *m); /* the time limit of the state, from now */
 
 /* manager_tell.c */
-__attribute__((format(printf, 2, 3))) void manager_phase(struct manager *m, const char *format, ...);
-__attribute__((format(printf, 2, 3))) void manager_error(struct manager *m, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void manager_phase(struct manager *m, const char *format,
+                                                         ...);
+__attribute__((format(printf, 2, 3))) void manager_error(struct manager *m, const char *format,
+                                                         ...);
 void manager_publish(struct manager *m); /* soon, once: manager_tell_status() */
 void manager_tell_status(struct manager *m);
 void manager_tell(struct manager *m, enum vpn_event event, const char *text);

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "vpn/daemon/manager_private.h"
 
-#define NAMES_MAX   8 /* different names that are looked up in one try */
+#define NAMES_MAX   8       /* different names that are looked up in one try */
 #define PATIENCE_US 3000000 /* with a name server, where an address is remembered */
 
 static void add_target(struct manager *m, size_t endpoint, const struct addr *a)
@@ -45,29 +45,24 @@ static void shuffle(size_t *list, size_t n)
     }
 }
 
-/* Targets of a family that no uplink has a way for come last: they cost a time limit each. */
-static void sort_by_way(struct manager *m)
+/*
+ * Targets of a family that no uplink has a way for cost a time limit each, and are not worth a hole
+ * in the seal. Without any way at all they stay: one may come.
+ */
+static void keep_those_with_a_way(struct manager *m)
 {
-    struct openvpn_target later[MANAGER_TARGETS_MAX];
-    size_t later_endpoint[MANAGER_TARGETS_MAX], n_later = 0, n = 0;
+    size_t n = 0;
 
     for (size_t i = 0; i < m->n_targets; i++) {
         bool way = m->targets[i].addr.family == AF_INET ? m->network.way4 : m->network.way6;
 
-        if (way) {
-            m->targets[n] = m->targets[i];
-            m->target_endpoint[n++] = m->target_endpoint[i];
-        } else {
-            later[n_later] = m->targets[i];
-            later_endpoint[n_later++] = m->target_endpoint[i];
-        }
+        if (!way)
+            continue;
+        m->targets[n] = m->targets[i];
+        m->target_endpoint[n++] = m->target_endpoint[i];
     }
-    if (n > 0) { /* and where there is another way, they are not worth a hole in the seal */
+    if (n > 0)
         m->n_targets = n;
-        return;
-    }
-    memcpy(m->targets, later, n_later * sizeof(later[0]));
-    memcpy(m->target_endpoint, later_endpoint, n_later * sizeof(later_endpoint[0]));
 }
 
 static void add_remembered(struct manager *m)
@@ -92,7 +87,7 @@ static void finish(struct manager *m)
         manager_post(m, EVENT_RESOLVE_FAILED);
         return;
     }
-    sort_by_way(m);
+    keep_those_with_a_way(m);
     manager_post(m, EVENT_RESOLVED);
 }
 
@@ -103,8 +98,7 @@ static bool asked_before(const struct manager *m, size_t at)
     for (size_t i = 0; i < at; i++) {
         const struct endpoint *other = &m->profile->endpoints[m->resolve_order[i]];
 
-        if (strcmp(other->host, e->host) == 0 &&
-            (other->family == e->family || other->family == 0))
+        if (strcmp(other->host, e->host) == 0 && (other->family == e->family || other->family == 0))
             return true;
     }
     return false;
@@ -277,7 +271,7 @@ void manager_resolve_cancel(struct manager *m)
     resolver_cancel(m->resolver);
 }
 
-/* The endpoint of the file that the address is of. Of an adopted client only the address is known. */
+/* The endpoint that the address is of. Of an adopted client only the address is known. */
 static const struct endpoint *find_endpoint(struct manager *m, const struct addr *server)
 {
     for (size_t i = 0; m->adopted_wish.n_carriers == 0 && i < m->n_targets; i++)
@@ -287,7 +281,8 @@ static const struct endpoint *find_endpoint(struct manager *m, const struct addr
         const struct endpoint *e = &m->profile->endpoints[i];
         struct addr a;
 
-        if ((literal(e, &a) || folder_recall(m->folder, e->host, &a) == 0) && addr_equal(&a, server))
+        if ((literal(e, &a) || folder_recall(m->folder, e->host, &a) == 0) &&
+            addr_equal(&a, server))
             return e;
     }
     return NULL;

@@ -22,10 +22,10 @@
 #include "base/log.h"
 #include "nft/nft.h"
 
-#define SETTLE_US  200000 /* an uplink comes in many small steps */
-#define TICK_US    10000000
-#define JUMP_US    5000000 /* less is a clock that was set right, not a machine that slept */
-#define SLEPT_US   1000000
+#define SETTLE_US   200000 /* an uplink comes in many small steps */
+#define TICK_US     10000000
+#define JUMP_US     5000000 /* less is a clock that was set right, not a machine that slept */
+#define SLEPT_US    1000000
 #define FAR_SECONDS (INT64_C(1) << 40)
 
 /* ---- uplinks ---- */
@@ -73,7 +73,9 @@ static int on_rtnetlink(sd_event_source *s, int fd, uint32_t revents, void *user
     (void)s;
     (void)fd;
     (void)revents;
-    if (change == 0 || (change > 0 && !(change & (RT_CHANGE_LINK | RT_CHANGE_ADDR | RT_CHANGE_ROUTE))))
+    if (change < 0) /* something was missed */
+        change = RT_CHANGE_ALL;
+    if (!(change & (RT_CHANGE_LINK | RT_CHANGE_ADDR | RT_CHANGE_ROUTE)))
         return 0;
     (void)sd_event_source_get_enabled(m->uplink_timer, &enabled);
     if (enabled == SD_EVENT_OFF)
@@ -108,7 +110,7 @@ static void look_at_clock(struct manager *m)
     m->boot_offset_us = boot;
     if (llabs(jump) < JUMP_US && slept < SLEPT_US)
         return;
-    log_info("The machine slept or the clock was set (by %" PRId64 " s): looking at the tunnel again",
+    log_info("The machine slept or the clock was set (by %" PRId64 " s): a new connection",
              jump / 1000000);
     manager_post(m, EVENT_RESUMED);
     if (m->machine.state == STATE_SEALED && m->profile != NULL && manager_wants_up(m))
@@ -172,8 +174,9 @@ static void look_at_router(struct manager *m)
     bool here = nft_has_table(m->netfilter, NFPROTO_IPV4, "qubes-network-server") == 1;
 
     if (here && !m->router_here)
-        log_warning("qubes-routing-manager runs in this qube too: it exposes nothing here, because a "
-                    "VPN qube lets nothing in");
+        log_warning(
+            "qubes-routing-manager runs in this qube too: it exposes nothing here, because a "
+            "VPN qube lets nothing in");
     m->router_here = here;
 }
 
@@ -197,9 +200,11 @@ void manager_look_at_services(struct manager *m)
     m->proxy_uid = proxy ? account->pw_uid : 0;
     if (proxy)
         log_notice("Service qubes-updates-proxy is on: user %s may use the uplink, outside of the "
-                   "tunnel", m->config.proxy_user);
+                   "tunnel",
+                   m->config.proxy_user);
     else
-        log_notice("Service qubes-updates-proxy is off: nothing but the VPN client uses the uplink");
+        log_notice(
+            "Service qubes-updates-proxy is off: nothing but the VPN client uses the uplink");
     if (m->begun && !m->adopting)
         manager_send_wish(m, m->door);
 }
@@ -242,11 +247,10 @@ int manager_sources_new(struct manager *m)
 
 void manager_sources_done(struct manager *m)
 {
-    sd_event_source **all[] = {&m->state_timer,  &m->retry_timer,    &m->uplink_timer,
-                               &m->adopt_timer,  &m->stop_timer,     &m->reset_timer,
-                               &m->tick,         &m->publish_source, &m->clock_source,
-                               &m->services_source, &m->rt_source,
-                               &m->resolve_timer};
+    sd_event_source **all[] = {
+        &m->state_timer,  &m->retry_timer,     &m->uplink_timer, &m->adopt_timer,
+        &m->stop_timer,   &m->reset_timer,     &m->tick,         &m->publish_source,
+        &m->clock_source, &m->services_source, &m->rt_source,    &m->resolve_timer};
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         *all[i] = sd_event_source_disable_unref(*all[i]);

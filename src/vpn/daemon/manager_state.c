@@ -19,14 +19,16 @@
 
 #define SESSION_MAX (WISH_TEXT_MAX + 512)
 
-static int write_file(const char *folder, const char *name, mode_t mode, const char *text, size_t len)
+static int write_file(const char *folder, const char *name, mode_t mode, const char *text,
+                      size_t len)
 {
     char path[4096], temporary[4096];
     _cleanup_(closep) int fd = -1;
     int r = 0;
 
     if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path) ||
-        snprintf(temporary, sizeof(temporary), "%s/.%s.new", folder, name) >= (int)sizeof(temporary))
+        snprintf(temporary, sizeof(temporary), "%s/.%s.new", folder, name) >=
+            (int)sizeof(temporary))
         return -ENAMETOOLONG;
     (void)unlink(temporary);
     fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
@@ -85,13 +87,13 @@ static json_t *tunnel(const struct vpn_status *st)
 void manager_write_state(const struct manager *m)
 {
     const struct vpn_status *st = &m->status;
-    json_t *j = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I}", "state",
-                          machine_state_name(st->state), "wanted", st->wanted_up, "profile",
-                          st->profile, "phase", st->phase, "since", (json_int_t)st->since_us,
-                          "retry", (json_int_t)st->retry_us, "error", st->error, "seal",
-                          seal_name(st->seal), "tunnel", tunnel(st), "bytes_in",
-                          (json_int_t)st->bytes_in, "bytes_out", (json_int_t)st->bytes_out, "missing",
-                          (json_int_t)st->missing);
+    json_t *j =
+        json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I}", "state",
+                  machine_state_name(st->state), "wanted", st->wanted_up, "profile", st->profile,
+                  "phase", st->phase, "since", (json_int_t)st->since_us, "retry",
+                  (json_int_t)st->retry_us, "error", st->error, "seal", seal_name(st->seal),
+                  "tunnel", tunnel(st), "bytes_in", (json_int_t)st->bytes_in, "bytes_out",
+                  (json_int_t)st->bytes_out, "missing", (json_int_t)st->missing);
     char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
     int r = text == NULL ? -ENOMEM
                          : write_file(m->config.runtime, "state.json", 0644, text, strlen(text));
@@ -107,8 +109,7 @@ void manager_write_session(const struct manager *m)
 {
     char text[SESSION_MAX], wish[WISH_TEXT_MAX], server[ADDR_STR_MAX] = "";
     const struct wish *granted = seal_link_wish(m->seal);
-    int n, r = granted == NULL ? -ENOENT
-                               : request_format(REQUEST_SET, granted, wish, sizeof(wish));
+    int n, r = granted == NULL ? -ENOENT : request_format(REQUEST_SET, granted, wish, sizeof(wish));
 
     if (r >= 0) {
         if (m->server.family != 0)
@@ -120,8 +121,8 @@ void manager_write_session(const struct manager *m)
                 : write_file(m->config.runtime, "session", 0600, text, (size_t)n);
     }
     if (r < 0)
-        log_warning("%s/session cannot be written (%s): a restart will reconnect", m->config.runtime,
-                    strerror(-r));
+        log_warning("%s/session cannot be written (%s): a restart will reconnect",
+                    m->config.runtime, strerror(-r));
 }
 
 static bool take_line(struct str *rest, const char *key, struct str *ret)

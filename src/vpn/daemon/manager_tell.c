@@ -96,9 +96,10 @@ void manager_tell_up(struct manager *m)
     else
         (void)snprintf(addr, sizeof(addr), "its server");
     (void)snprintf(text, sizeof(text), "connected by %s to %s%s%s", st->profile, addr,
-                   st->tunnel.n_dns == 0 ? "; the server named no name server that qubes could ask, "
-                                           "so their queries are dropped"
-                                         : "",
+                   st->tunnel.n_dns == 0
+                       ? "; the server named no name server that qubes could ask, "
+                         "so their queries are dropped"
+                       : "",
                    left_out(&st->pushed_findings) ? "; not all the server said was taken" : "");
     log_event(LOG_NOTICE, &fields, "Up: %s", text);
     manager_tell(m, VPN_EVENT_UP, text);
@@ -136,7 +137,8 @@ void manager_tell_state(struct manager *m, enum machine_state before)
     case STATE_UP: /* told when the seal has granted it */
         break;
     case STATE_STALLED:
-        log_event(LOG_WARNING, &fields, "The server is silent: qubes go into the tunnel or nowhere");
+        log_event(LOG_WARNING, &fields,
+                  "The server is silent: qubes go into the tunnel or nowhere");
         manager_tell(m, VPN_EVENT_STALLED, "the server is silent");
         break;
     case STATE_FAILED:

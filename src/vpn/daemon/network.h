@@ -4,8 +4,8 @@
  * tunnel must not take, subnets of the uplinks, and a mark of the way out that changes when the
  * uplink is another one. A vif is a link named vif* in group 2; an uplink is whatever is neither
  * that, loopback, nor the tunnel.
- * Fixed lists: beyond their ends nothing more is known, and is_full says so: then the judge must not
- * let anything pass. Errors: -errno. Source: Qubes vif-route-qubes, setup-ip.
+ * Fixed lists: beyond their ends nothing is known, and is_full says so: then the judge must let
+ * nothing pass. Errors: -errno. Source: Qubes vif-route-qubes, setup-ip.
  */
 #pragma once
 
@@ -31,7 +31,7 @@ struct network {
     struct prefix uplinks[NETWORK_UPLINKS_MAX];
     size_t n_uplinks;
     bool is_full;
-    /* Of the best default routes by an uplink with carrier: link, gateway, own addresses. 0: none. */
+    /* Of the default routes by uplinks with carrier: link, gateway, own addresses. 0: none. */
     uint64_t way_out;
     bool way4, way6; /* an uplink has a default route of the family */
 

@@ -15,8 +15,10 @@
 #define KEY_SERVICE   "/qubes-service/qubes-vpn"
 #define KEY_FIREWALL  "/qubes-firewall/"
 #define RESOLV_MAX    8192
-#define RULE_KEYS_MAX 4096 /* that name a host; with more, look-ups stay allowed until a reading */
-#define PATH_MAX_QDB  64
+#define RULE_KEYS_MAX                                                                              \
+    4096 /* that name a host; with more, look-ups stay allowed until a reading                     \
+          */
+#define PATH_MAX_QDB 64
 
 /* Two readings: of QubesDB as known, and of the one that is on its way. */
 struct reading {

@@ -2,7 +2,7 @@
 /*
  * What the platform says to the VPN qube, by QubesDB: the name servers of the uplink
  * (/qubes-primary-dns, /qubes-secondary-dns), whether the service qubes-vpn was switched off while
- * the qube runs (/qubes-service/qubes-vpn), and whether a firewall rule of a qube behind names a host
+ * the qube runs (/qubes-service/qubes-vpn), and whether a rule of a qube behind names a host
  * ("dsthost=NAME" in /qubes-firewall/ADDR/NNNN), which this qube then has to look up. Without
  * QubesDB the name servers are those of resolv.conf.
  * Everybody in the qube may be able to write QubesDB: values are checked, and none opens more than
@@ -20,7 +20,7 @@
 
 struct platform;
 
-/* qubesdb: socket, NULL: the usual place. changed: from the loop; also once when it is known first. */
+/* qubesdb: NULL: the usual place. changed: from the loop; also once when it is known first. */
 int platform_new(sd_event *loop, const char *qubesdb, const char *resolv_conf,
                  void (*changed)(void *user), void *user, struct platform **ret);
 struct platform *platform_free(struct platform *p); /* NULL is fine; not from changed() */
@@ -33,7 +33,7 @@ size_t platform_servers(const struct platform *p, struct addr ret[static PLATFOR
 bool platform_switched_off(const struct platform *p);
 bool platform_names_hosts(const struct platform *p);
 
-/* Pure: the "nameserver ADDRESS" lines of a resolv.conf, without what cannot be asked by an uplink. */
+/* Pure: the "nameserver ADDRESS" lines of a resolv.conf, without what no uplink leads to. */
 size_t platform_parse_resolv_conf(struct str text, struct addr ret[static PLATFORM_SERVERS_MAX]);
 /* Pure: does the rule of a qube name a host, as a name? */
 bool platform_rule_names_host(struct str rule);

@@ -26,7 +26,7 @@ struct seal_link {
     uint64_t delay;
     bool told_lost;
 
-    struct wish wish; /* the newest */
+    struct wish wish;             /* the newest */
     bool has_wish, sent, granted; /* of the newest, on this connection */
     bool waiting;                 /* for an answer */
     enum request_kind asked;

@@ -4,8 +4,8 @@
  * void. After a reconnection the wish is sent again, whole. Nothing is in force before granted()
  * says so for just that wish; until the first seal_link_set() the seal keeps what it has.
  *
- * Connected by sd-event, one request at a time. An answer that does not come in SEAL_ANSWER_USEC, or
- * is none, ends the connection. Reconnection after 50 ms, doubling to 2 s. Callbacks come from the
+ * Connected by sd-event, one request at a time. What does not come in SEAL_ANSWER_USEC, or is no
+ * answer, ends the connection. Reconnection after 50 ms, doubling to 2 s. Callbacks come from the
  * loop only, never from inside a call, and must not free the link. One thread.
  */
 #pragma once
