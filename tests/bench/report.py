@@ -58,22 +58,33 @@ class Report:
                   f"{baseline_name}: {baseline[1]:.0f} ns, least {baseline[0]:.0f}", f"{ratio:.3f}",
                   None if goal is None else ratio <= goal)
 
-    def markdown(self):
-        lines = [f"`make bench` on {machine()}.", ""]
+    def rate(self, what, values, unit, ratio, goal, baseline_name, baseline):
+        """The more the better; the goal is for the ratio to the baseline, at least."""
+        self._row(what, f"≥ {goal:g} ×", spread(values, unit), f"{baseline_name}: {spread(baseline, unit)}",
+                  f"{ratio:.3f}", ratio >= goal)
+
+    def _sections(self):
+        """Title and text of each part; where and when it was measured stands in it."""
+        where = machine()
         for title, rows in self.parts:
-            lines += [f"### {title}", "", "| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
+            lines = [f"`make bench` on {where}.", "", "| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
             lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-            lines.append("")
-        return "\n".join(lines)
+            yield title, "\n".join(lines)
 
     def write(self, path):
-        """Replaces what stands between the two marks of the file."""
+        """Replaces the parts that were measured between the two marks of the file; the others stay."""
         with open(path, encoding="utf-8") as file:
             text = file.read()
         before, rest = text.split(BEGIN)
-        after = rest.split(END)[1]
+        old, after = rest.split(END)
+        sections = {}
+        for section in old.split("\n### ")[1:]:
+            title, body = section.split("\n", 1)
+            sections[title] = body.strip()
+        sections.update(self._sections())
+        whole = "".join(f"### {title}\n\n{body}\n\n" for title, body in sections.items())
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"{before}{BEGIN}\n{self.markdown()}\n{END}{after}")
+            file.write(f"{before}{BEGIN}\n{whole}{END}{after}")
 
 
 def _first_line(path, name):

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Measures the routing manager in the lab and prints what it found; doc/performance.md explains the rows.
+"""Measures routing manager and VPN qube in the lab and prints what it found; doc/performance.md explains the rows.
 
-    tests/bench/run.py [--quick] [--only few|many|forward]... [--write]
+    tests/bench/run.py [--quick] [--only few|many|forward|seal|tunnel]... [--write]
 
-Root is needed, the build directory is $SLUICE_BUILD. --write puts the table into doc/performance.md. The exit status
-is 1 when a goal was missed.
+Root is needed, the build directory is $SLUICE_BUILD. --write puts the tables of the parts that were
+measured into doc/performance.md. The exit status is 1 when a goal was missed.
 """
 
 import argparse
@@ -19,24 +19,26 @@ sys.path[:0] = [ROOT, HERE]
 # pylint: disable=wrong-import-position
 from lab import sandbox
 
-PARTS = ("few", "many", "forward")
+PARTS = ("few", "many", "forward", "seal", "tunnel")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="few samples: shows that everything works")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part (may be repeated)")
-    parser.add_argument("--write", action="store_true", help="put the table into doc/performance.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into doc/performance.md")
     arguments = parser.parse_args()
     sandbox.enter()
 
     import forward
     import many
     import reach
+    import sealing
+    import tunnel
     from report import Report, machine
     report = Report()
     print(machine())
-    for name, part in zip(PARTS, (reach, many, forward)):
+    for name, part in zip(PARTS, (reach, many, forward, sealing, tunnel)):
         if not arguments.only or name in arguments.only:
             part.measure(report, arguments.quick)
     if arguments.write:

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The VPN qube with a tunnel: how soon a qube gets through, what it carries beside the same client without Sluice, what the
+supervisor costs."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+import sealing
+from lab import topologies
+from lab.lab import Lab
+from lab.node import wait_until
+from lab.router import SLOW
+from lab.topologies import TARGET
+from lab.vpn import CLIENT_USER, TUNNEL, HandClient, Seal, Supervisor
+from lab.vpn_provider import ECHO, VPN_DNS, Provider, way, wireguard_key
+
+GOAL_REPLY_MS, GOAL_RATE, GOAL_MIB = 10, 0.97, 5
+SMALL = 64          # bytes of payload
+
+
+class TimedSupervisor(Supervisor):
+    """Every line of its log with the moment it was written."""
+
+    def __init__(self, *arguments, **options):
+        self.lines = []
+        super().__init__(*arguments, **options)
+
+    def start(self, ready=True, timeout=10.0):
+        pipe = f"{self.node.folder}/{self.name}.pipe"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(pipe)
+        os.mkfifo(pipe)
+        self._log_path = pipe
+        end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(end, True)
+        threading.Thread(target=self._read, args=(end,), daemon=True).start()
+        return super().start(ready, timeout)
+
+    def _read(self, end):
+        with os.fdopen(end, "rb", buffering=0) as pipe:
+            rest = b""
+            while not self.lines or rest is not None:
+                data = pipe.read(65536)
+                now = time.monotonic()
+                if not data:
+                    if self.process is not None:
+                        return
+                    time.sleep(0.001)  # nobody has opened it yet
+                    continue
+                *whole, rest = (rest + data).split(b"\n")
+                self.lines += [(now, line.decode(errors="replace")) for line in whole]
+
+    @property
+    def log(self):
+        return "\n".join(line for _, line in self.lines)
+
+    def event(self, since, text):
+        """When the first line since then that ends so was written; None without one."""
+        return next((moment for moment, line in list(self.lines) if moment >= since and line.endswith(text)), None)
+
+
+class Prober:
+    """Asks the target twice a millisecond, from one flow, until it is answered."""
+
+    def __init__(self, node):
+        self._socket = node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect((TARGET, ECHO))
+        self._ended, self.answered = False, None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self):
+        while not self._ended:
+            with contextlib.suppress(OSError):
+                self._socket.send(b"?")
+            if select.select([self._socket], [], [], 0.0005)[0]:
+                with contextlib.suppress(OSError):  # told that nobody is there
+                    self._socket.recv(2048)
+                    self.answered = time.monotonic()
+                    return
+
+    def wait(self, timeout):
+        self._thread.join(timeout)
+        self._ended = True
+        self._thread.join()
+        self._socket.close()
+        return self.answered
+
+
+class HandWireguard:
+    """wireguard-go as its manual says, with the routes of wg-quick and no seal."""
+
+    def __init__(self, node, provider):
+        self.node, self.provider, self.process = node, provider, None
+
+    def connect(self, server):
+        site = server.site
+        control = f"/var/run/wireguard/{TUNNEL}.sock"
+        loud = {"PATH": os.environ["PATH"], "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
+        self.process = self.node.popen(["wireguard-go", "-f", TUNNEL], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=loud)
+        wait_until(lambda: os.path.exists(control), 5 * SLOW, "wireguard-go")
+        path = f"{self.node.folder}/hand.conf"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"[Interface]\nPrivateKey = {wireguard_key('client')[0]}\n[Peer]\n"
+                       f"PublicKey = {wireguard_key(server.node.name)[1]}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+                       f"Endpoint = {site.ip}:{server.port}\nPersistentKeepalive = 15\n")
+        self.node.run(["wg", "setconf", TUNNEL, path])
+        gateway = self.node.netvm.spec.ip
+        self.node.batch(f"link set {TUNNEL} mtu 1420 up\naddr add {site.wg_net}.2/32 dev {TUNNEL}\n"
+                        f"route replace {site.ip} via {gateway} dev eth0 onlink\n"
+                        f"route replace 0.0.0.0/1 dev {TUNNEL}\nroute replace 128.0.0.0/1 dev {TUNNEL}\n")
+        return self
+
+
+class Side:
+    """One network with a tunnel. kind: "openvpn" or "wireguard"; sluice: with the product, else by hand."""
+
+    def __init__(self, kind, sluice, supervisor_class=Supervisor):
+        self.kind, self.lab = kind, Lab(topologies.VPN)
+        try:
+            self._build(kind, sluice, supervisor_class)
+        except BaseException:
+            self.lab.close()
+            raise
+
+    def _build(self, kind, sluice, supervisor_class):
+        lab = self.lab
+        self.vpn, self.work, self.inside = lab["vpn"], lab["work"], lab["inside"]
+        self.provider = Provider(lab)
+        self.server = self.provider.openvpn() if kind == "openvpn" else self.provider.wireguard()
+        self.seal = self.supervisor = None
+        if sluice:
+            self.seal = Seal(self.vpn)
+            self.supervisor = supervisor_class(self.vpn, self.seal)
+            profile = self.provider.openvpn_profile if kind == "openvpn" else self.provider.wireguard_profile
+            self.supervisor.install(profile("bench"))
+        elif kind == "openvpn":
+            HandClient(self.vpn, self.provider).connect(self.server)
+        else:
+            HandWireguard(self.vpn, self.provider).connect(self.server)
+        wait_until(lambda: way(self.work, timeout=0.1) == "VPN", 20 * SLOW, f"{kind} carries")
+
+    def serve(self):
+        self.inside.popen(["iperf3", "-s", "-B", TARGET], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          stdin=subprocess.DEVNULL)
+        wait_until(lambda: ":5201" in self.inside.run(["ss", "-Hltn"]).stdout, 5 * SLOW, "iperf3 listens")
+
+    def iperf(self, seconds, *options):
+        """End of the answer of one run, as a dictionary."""
+        done = self.work.run(["iperf3", "-c", TARGET, "-t", str(seconds), "-O", "0.5", "-J", *options], check=False,
+                             timeout=seconds + 20)
+        answer = json.loads(done.stdout)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["end"]
+
+    def tcp(self, seconds, *options):
+        """Mbit a second that arrived."""
+        return self.iperf(seconds, *options)["sum_received"]["bits_per_second"] / 1e6
+
+    def udp(self, seconds, rate):
+        """Thousand packets a second that arrived, of rate sent."""
+        end = self.iperf(seconds, "-u", "-l", str(SMALL), "-b", f"{rate * SMALL * 8}/64")["sum"]
+        return (end["packets"] - end["lost_packets"]) / end["seconds"] / 1000
+
+    def client(self):
+        """Process id of the VPN client."""
+        name = "openvpn" if self.kind == "openvpn" else "wireguard-go"
+        for pid in self.vpn.pids():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                if file.read().strip() == name[:15]:
+                    return pid
+        raise RuntimeError("no client")
+
+    def close(self):
+        self.lab.close()
+
+
+NAMES = {"openvpn": "OpenVPN", "wireguard": "WireGuard (wireguard-go)"}
+
+
+def measure_rates(report, kind, quick):
+    """Both sides in turns, first one then the other; the ratio is the median of the ratios of neighbours."""
+    ours, hand = Side(kind, True), Side(kind, False)
+    try:
+        for side in (ours, hand):
+            side.serve()
+            side.tcp(1)
+        seconds, rounds = (1, 2) if quick else (4, 9)
+        kinds = (("TCP from a qube", "Mbit/s", lambda side: side.tcp(seconds)),
+                 ("TCP to a qube", "Mbit/s", lambda side: side.tcp(seconds, "-R")),
+                 (f"UDP of {SMALL} bytes from a qube, all that fits", "thousand packets/s",
+                  lambda side: side.udp(seconds, 1000000)))
+        for what, unit, run in kinds:
+            values = {ours: [], hand: []}
+            for number in range(rounds):
+                for side in ((ours, hand) if number % 2 else (hand, ours)):
+                    values[side].append(run(side))
+            ratio = statistics.median(a / b for a, b in zip(values[ours], values[hand]))
+            report.rate(f"{NAMES[kind]}: {what}", values[ours], unit, ratio, GOAL_RATE, "the same client without Sluice",
+                        values[hand])
+    finally:
+        ours.close()
+        hand.close()
+
+
+def measure_up(report, kind, quick):
+    """From the moment the supervisor knows that the client is up until a qube has an answer."""
+    side = Side(kind, True, TimedSupervisor)
+    try:
+        supervisor = side.supervisor
+        with open(f"{supervisor.runtime}/debug", "w", encoding="ascii"):
+            pass
+        supervisor.command.run("status", check=False)
+        after, whole = [], []
+        for _ in range(3 if quick else 15):
+            supervisor.command.run("down")
+            supervisor.wait_state("sealed")
+            wait_until(lambda: way(side.work, timeout=0.05) is None, 5, "closed")
+            prober, begun = Prober(side.work), time.monotonic()
+            supervisor.command.run("up")
+            answered = prober.wait(20 * SLOW)
+            if answered is None:
+                raise TimeoutError("the tunnel did not come back")
+            event = wait_until(lambda since=begun: supervisor.event(since, "-> up"), 5, "the event in the log")
+            after.append((answered - event) * 1000)
+            whole.append((answered - begun) * 1000)
+        os.unlink(f"{supervisor.runtime}/debug")
+        report.row(f"{NAMES[kind]}: client is up → first answer to a qube (asks each 0.5 ms)", after, "ms", GOAL_REPLY_MS)
+        report.row(f"{NAMES[kind]}: `qubes-vpn up` → first answer to a qube, the handshake included", whole, "ms")
+        if kind == "openvpn":
+            status = []
+            for _ in range(5 if quick else 30):
+                begun = time.monotonic()
+                supervisor.command.run("status")
+                status.append((time.monotonic() - begun) * 1000)
+            report.row("`qubes-vpn status`: exec → end", status, "ms")
+    finally:
+        side.close()
+
+
+def measure_rest(report, kind, quick):
+    side = Side(kind, True)
+    try:
+        name = f"supervisor, {NAMES[kind]} up"
+        sealing.measure_rest(report, side.supervisor.process.pid, name, quick, GOAL_MIB)
+    finally:
+        side.close()
+
+
+def measure(report, quick):
+    report.part("The tunnel")
+    for kind in NAMES:
+        measure_up(report, kind, quick)
+    for kind in NAMES:
+        measure_rates(report, kind, quick)
+    for kind in NAMES:
+        measure_rest(report, kind, quick)
