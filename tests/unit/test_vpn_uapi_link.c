@@ -95,6 +95,8 @@ static void check_quiet(struct world *w)
     assert_int_equal(sd_event_run(w->loop, 50000), 0);
 }
 
+#define PATIENCE 1000000 /* microseconds */
+
 #define K(b)   b b b b b b b b
 #define KEY(b) K(b) K(b) K(b) K(b)
 
@@ -163,8 +165,75 @@ static void test_says_nothing(void **state)
 {
     struct world *w = *state;
 
+    uapi_link_set_patience(w->link, 1, PATIENCE);
     assert_int_equal(uapi_link_get(w->link, 1), 0);
     check_broken(w, -ETIMEDOUT);
+}
+
+static void test_says_nothing_more(void **state)
+{
+    struct world *w = *state;
+    struct timespec before, after;
+
+    uapi_link_set_patience(w->link, 60 * PATIENCE, PATIENCE);
+    assert_int_equal(uapi_link_get(w->link, 1), 0);
+    say(w, "errno=0\n\n");
+    run(w, 1, 2);
+    (void)clock_gettime(CLOCK_MONOTONIC, &before);
+    w->n = 0;
+    assert_int_equal(uapi_link_get(w->link, 2), 0);
+    check_broken(w, -ETIMEDOUT);
+    (void)clock_gettime(CLOCK_MONOTONIC, &after);
+    assert_true((after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000 >=
+                PATIENCE);
+}
+
+static void hold_up(void)
+{
+    struct timespec left = {.tv_sec = 1, .tv_nsec = 50000000}; /* beyond PATIENCE */
+
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
+/* Its answer was there in time; we were not. */
+static void test_we_were_held_up(void **state)
+{
+    struct world *w = *state;
+
+    uapi_link_set_patience(w->link, PATIENCE, PATIENCE);
+    assert_int_equal(uapi_link_get(w->link, 1), 0);
+    say(w, "errno=0\n\n");
+    hold_up();
+    run(w, 1, 2);
+    assert_int_equal(w->answers[0].tag, 1);
+    check_quiet(w);
+}
+
+static int ask_late(sd_event_source *source, void *user)
+{
+    struct world *w = user;
+
+    (void)source;
+    hold_up(); /* as a start does: processes, a device */
+    assert_int_equal(uapi_link_get(w->link, 1), 0);
+    return 0;
+}
+
+/* Its time begins when it is asked, not when the round of the loop began. */
+static void test_asked_late_in_a_round(void **state)
+{
+    struct world *w = *state;
+    sd_event_source *source = NULL;
+
+    uapi_link_set_patience(w->link, PATIENCE, PATIENCE);
+    assert_true(sd_event_add_defer(w->loop, &source, ask_late, w) >= 0);
+    assert_int_equal(sd_event_run(w->loop, 0), 1);
+    check_quiet(w);
+    say(w, "errno=0\n\n");
+    run(w, 1, 2);
+    assert_int_equal(w->answers[0].tag, 1);
+    (void)sd_event_source_unref(source);
 }
 
 /* Without an end: bounded, and broken off. */
@@ -273,7 +342,8 @@ int main(void)
         TEST(test_says_nothing),      TEST(test_says_too_much),
         TEST(test_owes_too_much),     TEST(test_freed_in_callback),
         TEST(test_freed_when_broken), TEST(test_large_request),
-        TEST(test_asks_now),
+        TEST(test_asks_now),          TEST(test_says_nothing_more),
+        TEST(test_we_were_held_up),   TEST(test_asked_late_in_a_round),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

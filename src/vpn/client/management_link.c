@@ -259,8 +259,11 @@ int management_link_new(sd_event *loop, const char *path, pid_t pid, uid_t uid, 
     r = sd_event_add_time_relative(loop, &l->retry, CLOCK_MONOTONIC, 0, 1, link_on_retry, l);
     if (r < 0)
         return r;
-    r = sd_event_add_time_relative(loop, &l->limit, CLOCK_MONOTONIC, limit_ms * 1000ULL, 10000,
-                                   link_on_limit, l);
+    /* from now, not from when this round of the loop began; and what has come is looked at first */
+    r = sd_event_add_time(loop, &l->limit, CLOCK_MONOTONIC, now_us() + limit_ms * 1000ULL, 10000,
+                          link_on_limit, l);
+    if (r >= 0)
+        r = sd_event_source_set_priority(l->limit, SD_EVENT_PRIORITY_NORMAL + 1);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(l);

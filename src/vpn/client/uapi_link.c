@@ -6,14 +6,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "vpn/client/uapi.h"
 
-#define OWED_MAX  8
-#define PATIENCE  5000000ull /* microseconds */
-#define READ_STEP 4096
-#define NOW_LIMIT 1 /* seconds */
+#define OWED_MAX       8
+#define PATIENCE       5000000ull /* microseconds */
+#define PATIENCE_FIRST 10000000ull
+#define READ_STEP      4096
+#define NOW_LIMIT      1 /* seconds */
 
 struct bytes { /* may hold keys: wiped whenever they move */
     char *p;
@@ -26,6 +28,8 @@ struct uapi_link {
     struct bytes out, in;
     uint32_t owed[OWED_MAX]; /* tags in the order of the requests */
     size_t n_owed;
+    uint64_t patience_first; /* 0: the first answer has come */
+    uint64_t patience;
     uapi_link_fn fn;
     void *user;
     bool *ret_freed; /* set while the callback runs */
@@ -140,14 +144,24 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *user)
     return 0;
 }
 
+/* Not the loop's idea of it, which is from before whatever this round has done so far. */
+static uint64_t now_us(void)
+{
+    struct timespec ts = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
 /* Time runs while something is owed, anew with every answer. */
 static int arm_limit(struct uapi_link *l)
 {
+    uint64_t patience = l->patience_first > 0 ? l->patience_first : l->patience;
     int r;
 
     if (l->n_owed == 0)
         return sd_event_source_set_enabled(l->limit, SD_EVENT_OFF);
-    r = sd_event_source_set_time_relative(l->limit, PATIENCE);
+    r = sd_event_source_set_time(l->limit, now_us() + patience);
     return r < 0 ? r : sd_event_source_set_enabled(l->limit, SD_EVENT_ONESHOT);
 }
 
@@ -167,6 +181,7 @@ static int take_answer(struct uapi_link *l, bool *ret_freed)
     bytes_drop(&l->in, size);
     tag = l->owed[0];
     l->n_owed--;
+    l->patience_first = 0;
     memmove(l->owed, l->owed + 1, l->n_owed * sizeof(l->owed[0]));
     (void)arm_limit(l);
     tell(l, tag, error, &d, ret_freed);
@@ -253,6 +268,12 @@ static int request(struct uapi_link *l, uint32_t tag, const char *text, size_t l
     return 0;
 }
 
+void uapi_link_set_patience(struct uapi_link *l, uint64_t first, uint64_t later)
+{
+    l->patience_first = first;
+    l->patience = later;
+}
+
 int uapi_link_get(struct uapi_link *l, uint32_t tag)
 {
     return request(l, tag, UAPI_GET, sizeof(UAPI_GET) - 1);
@@ -281,6 +302,8 @@ int uapi_link_open(sd_event *loop, const char *path, uapi_link_fn fn, void *user
     if (l == NULL)
         return -ENOMEM;
     l->fd = -1;
+    l->patience_first = PATIENCE_FIRST;
+    l->patience = PATIENCE;
     l->fn = fn;
     l->user = user;
     r = connect_to(path, SOCK_NONBLOCK, &l->fd);
@@ -288,6 +311,9 @@ int uapi_link_open(sd_event *loop, const char *path, uapi_link_fn fn, void *user
         r = sd_event_add_io(loop, &l->io, l->fd, EPOLLIN, on_io, l);
     if (r >= 0)
         r = sd_event_add_time_relative(loop, &l->limit, CLOCK_MONOTONIC, PATIENCE, 1, on_limit, l);
+    /* after a hold-up both are due: what has come is looked at first */
+    if (r >= 0)
+        r = sd_event_source_set_priority(l->limit, SD_EVENT_PRIORITY_NORMAL + 1);
     if (r >= 0)
         r = sd_event_source_set_enabled(l->limit, SD_EVENT_OFF);
     if (r < 0) {

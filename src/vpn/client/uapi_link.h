@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A connection to the socket of a userspace WireGuard, in the loop: requests go out in order, each
- * has one answer, nothing blocks. While an answer is owed for 5 s the link counts as broken; an idle
- * link wakes nobody. The socket is trusted as far as its folder is (ours alone): who may connect to
+ * has one answer, nothing blocks. While an answer is owed for 5 s the link counts as broken, for the
+ * first one 10 s: the program may be starting. Time that we ourselves were held up does not count
+ * when the answer is there by then. An idle link wakes nobody. The socket is trusted as far as its folder is (ours alone): who may connect to
  * it may read the private key.
  */
 #pragma once
@@ -25,6 +26,9 @@ typedef void (*uapi_link_fn)(uint32_t tag, int error, const struct wg_device *d,
 int uapi_link_open(sd_event *loop, const char *path, uapi_link_fn fn, void *user,
                    struct uapi_link **ret);
 struct uapi_link *uapi_link_free(struct uapi_link *l); /* NULL is fine; returns NULL */
+
+/* Other limits than those above, in microseconds: for tests. */
+void uapi_link_set_patience(struct uapi_link *l, uint64_t first, uint64_t later);
 
 /* tag: not 0. -EBUSY: eight answers are owed already. The callback is never called from here. */
 int uapi_link_get(struct uapi_link *l, uint32_t tag);
