@@ -100,11 +100,21 @@ static void check_quiet(struct world *w)
 #define K(b)   b b b b b b b b
 #define KEY(b) K(b) K(b) K(b) K(b)
 
+/* What the link has sent since; "" when it sends nothing. */
+static void expect(struct world *w, const char *text)
+{
+    char got[1024];
+    ssize_t n = recv(w->peer, got, sizeof(got) - 1, MSG_DONTWAIT);
+
+    got[n < 0 ? 0 : n] = '\0';
+    assert_string_equal(got, text);
+}
+
+/* One request at a time: wireguard-go forgets what comes right behind a "set". */
 static void test_in_order(void **state)
 {
     struct world *w = *state;
     struct wg_device d = {.n_peers = 1};
-    char got[1024] = "";
     struct stat st;
 
     assert_int_equal(stat(w->path, &st), 0);
@@ -112,13 +122,19 @@ static void test_in_order(void **state)
     assert_int_equal(uapi_link_set(w->link, 7, &d, WG_SET_KEEPALIVE), 0);
     assert_int_equal(uapi_link_get(w->link, 8), 0);
     assert_int_equal(uapi_link_get(w->link, 9), 0);
-    assert_true(recv(w->peer, got, sizeof(got) - 1, 0) > 0);
-    assert_string_equal(got, "set=1\npublic_key=" KEY("00") "\nupdate_only=true\n"
-                             "persistent_keepalive_interval=0\n\nget=1\n\nget=1\n\n");
-    say(w, "errno=0\n\npublic_key=" KEY("11") "\ner");
+    expect(w, "set=1\npublic_key=" KEY("00") "\nupdate_only=true\n"
+              "persistent_keepalive_interval=0\n\n");
+    say(w, "errno=0\n\n");
     run(w, 1, 2);
-    check_quiet(w);
-    say(w, "rno=0\n\nerrno=-22\n\n");
+    expect(w, "get=1\n\n");
+    say(w, "public_key=" KEY("11") "\ner");
+    assert_true(sd_event_run(w->loop, 200000) >= 0);
+    assert_int_equal(w->n, 1);
+    expect(w, "");
+    say(w, "rno=0\n\n");
+    run(w, 2, 2);
+    expect(w, "get=1\n\n");
+    say(w, "errno=-22\n\n");
     run(w, 3, 2);
     assert_true(w->answers[0].tag == 7 && w->answers[0].error == 0);
     assert_true(w->answers[1].tag == 8 && w->answers[1].n_peers == 1);
@@ -296,7 +312,7 @@ static void test_large_request(void **state)
     struct world *w = *state;
     struct wg_device d = {.n_peers = WG_PEERS_MAX};
     char got[4096];
-    size_t total = 0;
+    size_t total = 0, answered = 0;
     int small = 4096;
 
     for (size_t i = 0; i < ARRAY_SIZE(many); i++)
@@ -311,13 +327,16 @@ static void test_large_request(void **state)
     for (unsigned idle = 0; idle < 3;) {
         ssize_t n = recv(w->peer, got, sizeof(got), MSG_DONTWAIT);
 
-        if (n > 0)
+        if (n > 0) {
             total += (size_t)n;
-        else if (sd_event_run(w->loop, 20000) == 0)
-            idle++;
+            idle = 0;
+        } else if (sd_event_run(w->loop, 20000) == 0 && ++idle == 2 && answered < 6) {
+            say(w, "errno=0\n\n"); /* this one is whole: the next may come */
+            answered++;
+            idle = 0;
+        }
     }
     assert_true(total > 6 * 16 * 128 * 20);
-    say(w, "errno=0\n\nerrno=0\n\nerrno=0\n\nerrno=0\n\nerrno=0\n\nerrno=0\n\n");
     run(w, 6, 2);
 }
 

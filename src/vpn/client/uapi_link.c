@@ -27,6 +27,7 @@ struct uapi_link {
     int fd;
     struct bytes out, in;
     uint32_t owed[OWED_MAX]; /* tags in the order of the requests */
+    size_t sizes[OWED_MAX];  /* bytes of each that are still in out */
     size_t n_owed;
     uint64_t patience_first; /* 0: the first answer has come */
     uint64_t patience;
@@ -165,36 +166,16 @@ static int arm_limit(struct uapi_link *l)
     return r < 0 ? r : sd_event_source_set_enabled(l->limit, SD_EVENT_ONESHOT);
 }
 
-/* 1: one answer was handed over, 0: none is whole; the link may be gone when *ret_freed. */
-static int take_answer(struct uapi_link *l, bool *ret_freed)
-{
-    size_t size = uapi_reply_size(l->in.p, l->in.len);
-    struct wg_device d = {0};
-    uint32_t tag;
-    int error;
-
-    if (size == 0)
-        return l->in.len >= UAPI_REPLY_MAX ? -EMSGSIZE : 0;
-    if (l->n_owed == 0)
-        return -EBADMSG; /* an answer to nothing */
-    error = uapi_parse_reply(l->in.p, size, &d);
-    bytes_drop(&l->in, size);
-    tag = l->owed[0];
-    l->n_owed--;
-    l->patience_first = 0;
-    memmove(l->owed, l->owed + 1, l->n_owed * sizeof(l->owed[0]));
-    (void)arm_limit(l);
-    tell(l, tag, error, &d, ret_freed);
-    wg_device_wipe(&d);
-    return 1;
-}
-
+/*
+ * One request at a time: wireguard-go reads ahead while it takes a "set" and forgets what came behind
+ * it (device/uapi.go: IpcSetOperation has a scanner of its own).
+ */
 static int flush(struct uapi_link *l)
 {
     uint32_t events = EPOLLIN;
 
-    while (l->out.len > 0) {
-        ssize_t n = send(l->fd, l->out.p, l->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (l->n_owed > 0 && l->sizes[0] > 0) {
+        ssize_t n = send(l->fd, l->out.p, l->sizes[0], MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -205,8 +186,35 @@ static int flush(struct uapi_link *l)
             break;
         }
         bytes_drop(&l->out, (size_t)n);
+        l->sizes[0] -= (size_t)n;
     }
     return sd_event_source_set_io_events(l->io, events);
+}
+
+/* 1: one answer was handed over, 0: none is whole; the link may be gone when *ret_freed. */
+static int take_answer(struct uapi_link *l, bool *ret_freed)
+{
+    size_t size = uapi_reply_size(l->in.p, l->in.len);
+    struct wg_device d = {0};
+    uint32_t tag;
+    int error;
+
+    if (size == 0)
+        return l->in.len >= UAPI_REPLY_MAX ? -EMSGSIZE : 0;
+    if (l->n_owed == 0 || l->sizes[0] > 0)
+        return -EBADMSG; /* an answer to nothing */
+    error = uapi_parse_reply(l->in.p, size, &d);
+    bytes_drop(&l->in, size);
+    tag = l->owed[0];
+    l->n_owed--;
+    l->patience_first = 0;
+    memmove(l->owed, l->owed + 1, l->n_owed * sizeof(l->owed[0]));
+    memmove(l->sizes, l->sizes + 1, l->n_owed * sizeof(l->sizes[0]));
+    (void)arm_limit(l);
+    (void)flush(l);
+    tell(l, tag, error, &d, ret_freed);
+    wg_device_wipe(&d);
+    return 1;
 }
 
 /* 1: bytes came, 0: nothing more now. */
@@ -260,6 +268,7 @@ static int request(struct uapi_link *l, uint32_t tag, const char *text, size_t l
         return r;
     memcpy(l->out.p + l->out.len, text, len);
     l->out.len += len;
+    l->sizes[l->n_owed] = len;
     l->owed[l->n_owed++] = tag;
     if (l->n_owed == 1)
         (void)arm_limit(l);
