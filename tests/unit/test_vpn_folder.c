@@ -391,6 +391,8 @@ static void test_secrets(void **state)
     struct folder_secrets s = {.user = "me", .password = "p=ss w\xc3\xb6rd#", .key_password = "k"};
     struct folder_secrets back;
 
+    assert_int_equal(folder_write_secrets(p->f, "a.conf", &s), -ENOENT); /* for which server? */
+    write_to(p->fd, "a.conf", OPENVPN, 0600);
     assert_int_equal(folder_read_secrets(p->f, "a.conf", &back), 0);
     assert_string_equal(back.user, "");
     assert_int_equal(folder_write_secrets(p->f, "a.conf", &s), 0);
@@ -408,6 +410,18 @@ static void test_secrets(void **state)
     memcpy(s.user, "me\nkey-password=x", 18);
     assert_int_equal(folder_write_secrets(p->f, "a.conf", &s), -EINVAL);
     assert_int_equal(folder_write_secrets(p->f, "../a.conf", &s), -EINVAL);
+
+    /* another provider's file under the same name */
+    s.user[2] = '\0';
+    assert_int_equal(folder_write_secrets(p->f, "a.conf", &s), 0);
+    write_to(p->fd, "a.conf", OPENVPN, 0600);
+    assert_int_equal(folder_read_secrets(p->f, "a.conf", &back), -ESTALE);
+    assert_string_equal(back.password, "");
+    assert_int_equal(folder_write_secrets(p->f, "a.conf", &s), 0);
+    assert_int_equal(folder_rename(p->f, "a.conf", "c.conf"), 0);
+    assert_int_equal(folder_read_secrets(p->f, "c.conf", &back), 0);
+    assert_string_equal(back.password, s.password);
+    assert_int_equal(folder_rename(p->f, "c.conf", "a.conf"), 0);
 
     assert_int_equal(fchmodat(p->fd, "secrets/a.conf", 0640, 0), 0);
     assert_int_equal(folder_read_secrets(p->f, "a.conf", &back), -EPERM);
@@ -604,8 +618,8 @@ static void test_watch(void **state)
 
     /* our own writing is no news */
     assert_int_equal(folder_write_settings(p->f, s), 0);
-    assert_int_equal(folder_write_secrets(p->f, "a.conf", &secrets), 0);
     assert_int_equal(import(p, "own", OPENVPN, false, &findings, name), 0);
+    assert_int_equal(folder_write_secrets(p->f, "own.ovpn", &secrets), 0);
     assert_int_equal(folder_rename(p->f, "own.ovpn", "mine.ovpn"), 0);
     assert_int_equal(folder_delete(p->f, "mine.ovpn"), 0);
     assert_int_equal(addr_parse(str_from("203.0.113.5"), &a), 0);

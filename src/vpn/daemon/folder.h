@@ -83,7 +83,10 @@ struct folder_secrets {
     char password[FOLDER_SECRET_MAX];
     char key_password[FOLDER_SECRET_MAX];
 };
-/* No file: all "" and 0. -EPERM: others may read or write the file; it is not used. */
+/*
+ * No file: all "" and 0. -EPERM: others may read or write the file; it is not used. -ESTALE: they were
+ * given for another file of this name, or for other words in it: whose server would get them?
+ */
 int folder_read_secrets(struct folder *f, const char *profile, struct folder_secrets *ret);
 int folder_write_secrets(struct folder *f, const char *profile, const struct folder_secrets *s);
 void folder_secrets_wipe(struct folder_secrets *s);

@@ -239,6 +239,7 @@ static int follow_settings(struct folder *f, const char *name, const char *new_n
 
 int folder_rename(struct folder *f, const char *name, const char *new_name)
 {
+    _cleanup_(folder_secrets_wipe) struct folder_secrets secrets = {0};
     _cleanup_(closep) int files = -1;
     char full[PROFILE_NAME_MAX];
     struct str suffix;
@@ -246,6 +247,7 @@ int folder_rename(struct folder *f, const char *name, const char *new_name)
 
     if (!folder_name_ok(str_from(name)))
         return -EINVAL;
+    (void)folder_read_secrets(f, name, &secrets); /* what is not for this file stays behind */
     suffix = str_from(name + strlen(name) - 5);
     r = full_name(str_from(new_name),
                   strcasecmp(suffix.p, ".conf") == 0 ? PROFILE_WIREGUARD : PROFILE_OPENVPN, full);
@@ -261,8 +263,9 @@ int folder_rename(struct folder *f, const char *name, const char *new_name)
             return -errno;
     }
     (void)folder_unlink(f, "secrets", full);
-    r = folder_move(f, "secrets", name, full);
-    if (r < 0 && r != -ENOENT)
+    (void)folder_unlink(f, "secrets", name);
+    r = folder_write_secrets(f, full, &secrets); /* anew: to rename changes the file's time */
+    if (r < 0)
         return r;
     return follow_settings(f, name, full);
 }

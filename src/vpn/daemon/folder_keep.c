@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Settings, remembered addresses, secrets: key=value lines. */
 #include <errno.h>
+#include <inttypes.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,6 +190,8 @@ int folder_remember(struct folder *f, const char *host, const struct addr *a)
     return put_file(f, NULL, "remembered", t);
 }
 
+#define STAMP_MAX 64
+
 static const struct {
     const char *key;
     size_t offset;
@@ -197,6 +201,24 @@ static const struct {
     {"key-password", offsetof(struct folder_secrets, key_password)},
 };
 
+/*
+ * Which file the secrets were given for: another one under its name, or other words in it, is perhaps
+ * another provider's. The time of change cannot be set by anybody, unlike that of modification.
+ */
+static int profile_stamp(struct folder *f, const char *profile, char ret[static STAMP_MAX])
+{
+    _cleanup_(closep) int dir = folder_dir(f);
+    struct stat st;
+
+    if (dir < 0)
+        return dir;
+    if (fstatat(dir, profile, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    (void)snprintf(ret, STAMP_MAX, "%ju %jd.%09ld", (uintmax_t)st.st_ino,
+                   (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    return 0;
+}
+
 void folder_secrets_wipe(struct folder_secrets *s)
 {
     explicit_bzero(s, sizeof(*s));
@@ -205,6 +227,8 @@ void folder_secrets_wipe(struct folder_secrets *s)
 int folder_read_secrets(struct folder *f, const char *profile, struct folder_secrets *ret)
 {
     struct str rest, line, key;
+    char stamp[STAMP_MAX];
+    bool for_this = false;
     mode_t mode = 0;
     char *text = NULL;
     size_t len = 0;
@@ -216,24 +240,37 @@ int folder_read_secrets(struct folder *f, const char *profile, struct folder_sec
     r = read_small(f, "secrets", profile, &text, &len, &mode);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
+    r = profile_stamp(f, profile, stamp);
+    if (r < 0) {
+        folder_wipe(text, len);
+        return r;
+    }
     rest = (struct str){text, len};
     while ((mode & 077) == 0 && str_next(&rest, '\n', &line)) {
         (void)str_next(&line, '=', &key);
+        for_this = for_this || (line.p != NULL && str_is(key, "for") && str_is(line, stamp));
         for (size_t i = 0; i < ARRAY_SIZE(secret_keys); i++)
             if (line.p != NULL && line.len < FOLDER_SECRET_MAX && str_is(key, secret_keys[i].key))
                 set_string((char *)ret + secret_keys[i].offset, FOLDER_SECRET_MAX, line);
     }
     folder_wipe(text, len);
-    return (mode & 077) != 0 ? -EPERM : 0;
+    if ((mode & 077) == 0 && for_this)
+        return 0;
+    folder_secrets_wipe(ret);
+    return (mode & 077) != 0 ? -EPERM : -ESTALE;
 }
 
 int folder_write_secrets(struct folder *f, const char *profile, const struct folder_secrets *s)
 {
+    char stamp[STAMP_MAX];
     struct text *t;
-    int r = 0;
+    int r;
 
     if (!folder_name_ok(str_from(profile)))
         return -EINVAL;
+    r = profile_stamp(f, profile, stamp);
+    if (r < 0)
+        return r;
     t = calloc(1, sizeof(*t));
     if (t == NULL)
         return -ENOMEM;
@@ -249,6 +286,7 @@ int folder_write_secrets(struct folder *f, const char *profile, const struct fol
         r = folder_unlink(f, "secrets", profile);
         r = r == -ENOENT ? 0 : r;
     } else if (r == 0) {
+        put(t, "for=%s\n", stamp);
         r = put_file(f, "secrets", profile, t);
     }
     explicit_bzero(t, sizeof(*t));
