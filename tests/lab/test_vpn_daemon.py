@@ -402,16 +402,25 @@ def test_use_chooses(provider, vpnd, work):
     vpnd.install(provider.openvpn_profile("one"))
     vpnd.wait_state("up")
     vpnd.install(provider.openvpn_profile("two", remotes=["203.0.113.20 1194 udp"]))
-    vpnd.wait_state("unconfigured")  # two, and none chosen: better asked than guessed
-    assert way(work) is None
+    wait_until(lambda: "two" in vpnd.command.run("list").stdout, 5 * SLOW, "the second profile")
+    assert vpnd.state() == "up" and way(work) == "VPN"  # what is in use stays
     vpnd.command.run("use", "two")
-    vpnd.wait_state("up")
+    wait_until(lambda: (state_file(vpnd)["tunnel"] or {}).get("server") == "203.0.113.20", 10 * SLOW, "the chosen one")
     through(work)
     assert state_file(vpnd)["tunnel"]["server"] == "203.0.113.20"
     vpnd.command.run("use", "one")
     wait_until(lambda: (state_file(vpnd)["tunnel"] or {}).get("server") == "203.0.113.10", 10 * SLOW, "the other one")
     assert vpnd.command.run("use", "three", check=False).returncode == 1
     through(work)
+
+
+def test_two_profiles_from_the_start(provider, vpnd, work):
+    vpnd.stop()
+    vpnd.install(provider.openvpn_profile("one"))
+    vpnd.install(provider.openvpn_profile("two"))
+    vpnd.start()
+    vpnd.wait_state("unconfigured")  # none chosen and none in use: better asked than guessed
+    assert way(work) is None
 
 
 def test_fail_over_goes_through_the_list(provider, vpnd, work):
@@ -631,3 +640,20 @@ def test_debug_file(provider, vpnd):
     open(debug, "w", encoding="ascii").close()
     vpnd.install(provider.openvpn_profile())
     wait_until(lambda: " -> " in vpnd.log, 5 * SLOW, "details")
+
+
+@pytest.mark.parametrize("command", ["ip addr flush dev qubes-vpn", "ip link set qubes-vpn down", "ip link del qubes-vpn",
+                                     "ip link set qubes-vpn mtu 700", "ip link set qubes-vpn group 1"])
+@pytest.mark.parametrize("kind", ["openvpn", "wireguard"])
+def test_device_that_somebody_changed(provider, vpn, vpnd, work, kind, command):
+    """Nobody tells the client; the kernel tells us."""
+    connected(provider, vpnd, work, kind)
+    vpn.run(command)
+
+    def right():
+        link = vpn.run(["ip", "-o", "link", "show", "qubes-vpn"], check=False).stdout
+        return "UP" in link and "mtu 700" not in link and "group default" in link
+
+    wait_until(right, 15 * SLOW, "the device as it was")
+    wait_until(lambda: vpnd.state() == "up" and way(work, timeout=0.2) == "VPN", 15 * SLOW, "the tunnel again")
+    assert way(vpn, timeout=0.2) is None

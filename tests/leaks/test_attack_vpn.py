@@ -123,7 +123,6 @@ def test_import_takes_no_hidden_file(net):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="nobody asks a silent client whether it lives: client_poll() has no caller")
 def test_hung_client_is_not_up(net):
     """[D] A client that hangs, or was made to, is not "up" for ever."""
     net.provider.openvpn()
@@ -167,8 +166,6 @@ def test_nothing_of_a_client_outlives_it(net):
 
 
 @pytest.mark.parametrize("name", ["second.ovpn", "qubes-vpn.conf"])
-@pytest.mark.xfail(strict=True, reason="with a second profile none is chosen any more, or the classic name is, and the tunnel "
-                                       "that is up ends")
 def test_import_leaves_the_tunnel_alone(net, name):
     """[S] A new profile does not end a tunnel that does not use it, nor does its name choose it (qubes-vpn.conf)."""
     net.provider.openvpn()
@@ -196,7 +193,6 @@ def test_profile_does_not_stop_the_supervisor(net):
 
 
 @pytest.mark.parametrize("how", ["import", "copy"])
-@pytest.mark.xfail(strict=True, reason="secrets are kept by the profile's name alone, and outlive the profile")
 def test_secrets_stay_with_their_provider(net, how):
     """[S] A file of another provider that has the name of one before it (client.ovpn) gets the other's password."""
     thief(net)
@@ -216,7 +212,6 @@ def test_secrets_stay_with_their_provider(net, how):
     assert stolen(net) == ""
 
 
-@pytest.mark.xfail(strict=True, reason="same_profile() reads m->profile, which is none while the profile was never used: SIGSEGV")
 def test_supervisor_survives_use_after_a_start_that_was_down(net):
     """[U] Down, restart, and then anything that makes it look at the folder: use, set-secret, a new file."""
     net.provider.openvpn()

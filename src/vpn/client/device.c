@@ -164,6 +164,45 @@ int device_configure(struct nl_sock *s, const struct tunnel_facts *facts)
     return r < 0 ? r : link_set(s, link.index, &up);
 }
 
+struct presence {
+    uint32_t index;
+    const struct tunnel_facts *facts;
+    bool four, six;
+};
+
+static void presence_begin(void *user)
+{
+    struct presence *a = user;
+
+    a->four = a->six = false;
+}
+
+static int presence_look(const struct rt_addr *addr, void *user)
+{
+    struct presence *a = user;
+
+    if (addr->index == a->index) {
+        a->four = a->four || addr_equal(&addr->prefix.addr, &a->facts->addr4.addr);
+        a->six = a->six || addr_equal(&addr->prefix.addr, &a->facts->addr6.addr);
+    }
+    return 0;
+}
+
+int device_is_configured(struct nl_sock *s, const struct tunnel_facts *facts)
+{
+    struct link_facts link = {0};
+    int r = device_look(s, &link);
+    struct presence a = {link.index, facts, false, false};
+
+    if (r <= 0)
+        return r < 0 ? r : -ENODEV;
+    r = rt_dump_addrs(s, presence_begin, presence_look, &a);
+    if (r < 0)
+        return r;
+    return (link.flags & IFF_UP) != 0 && link.group == 0 && link.mtu == facts->mtu &&
+           (a.four || facts->addr4.addr.family == 0) && (a.six || facts->addr6.addr.family == 0);
+}
+
 int device_down(struct nl_sock *s)
 {
     const struct link_change down = {.flags_mask = IFF_UP};

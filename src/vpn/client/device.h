@@ -18,6 +18,8 @@ int device_make_tun(struct nl_sock *s, uid_t uid);
 int device_make_wireguard(struct nl_sock *s);
 /* MTU, addresses (others are removed), no IPv6 autoconfiguration, up. */
 int device_configure(struct nl_sock *s, const struct tunnel_facts *facts);
+/* 1: it is up, in no group, and has MTU and addresses; 0: something is not so; -ENODEV. Only reads. */
+int device_is_configured(struct nl_sock *s, const struct tunnel_facts *facts);
 int device_down(struct nl_sock *s);   /* addresses off, link down; the device stays */
 int device_remove(struct nl_sock *s); /* 0 also when there is none */
 /* 1 when it exists as ours (tun or WireGuard, right name); 0: none; -EEXIST: something else has the name. */

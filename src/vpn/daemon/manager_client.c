@@ -16,6 +16,7 @@
 
 #define POLL_SPACING_US 1000000
 #define REFUSALS_MAX    10          /* about five minutes */
+#define CLIENT_TICKS 2
 #define CT_MARK_QUBES   0x78000000u /* flows of qubes through the tunnel; set by the seal */
 
 static unsigned needs_bit(enum client_secret kind)
@@ -61,13 +62,15 @@ static bool give_secret(struct manager *m, enum client_secret kind)
     }
     if (r < 0 && kind != SECRET_CHALLENGE)
         manager_error(m, "the stored secrets of %s are not used: %s", m->profile->name,
-                      r == -EPERM ? "others may read the file" : strerror(-r));
+                      r == -EPERM    ? "others may read the file"
+                      : r == -ESTALE ? "the profile's file is another one since; give them again"
+                                     : strerror(-r));
     else
         r = value[0] == '\0' ? -ENOENT : client_give_secret(m->client, kind, name, value);
     if (kind == SECRET_CHALLENGE)
         explicit_bzero(m->challenge, sizeof(m->challenge));
     folder_secrets_wipe(&s);
-    if (r < 0 && r != -ENOENT && r != -EPERM)
+    if (r < 0 && r != -ENOENT && r != -EPERM && r != -ESTALE)
         manager_error(m, "the client did not take a secret (%s)", strerror(-r));
     return r == 0;
 }
@@ -213,6 +216,7 @@ static void on_alive(struct manager *m, const struct client_event *e)
         manager_publish(m);
     m->status.bytes_in = e->bytes_in;
     m->status.bytes_out = e->bytes_out;
+    m->unanswered = 0;
     if (m->machine.state == STATE_STALLED)
         manager_post(m, EVENT_CLIENT_ALIVE);
 }
@@ -311,6 +315,54 @@ void manager_poll(struct manager *m)
         return;
     m->polled_us = now;
     (void)client_poll(m->client);
+}
+
+/*
+ * A process can live and do nothing: stopped, or in a loop. OpenVPN is asked for its counters on the
+ * tick and has the time of two more to answer; WireGuard's driver has limits of its own.
+ */
+void manager_check_client(struct manager *m)
+{
+    if (m->client == NULL || !m->tunnel_open || m->profile->kind != PROFILE_OPENVPN) {
+        m->unanswered = 0;
+        return;
+    }
+    if (m->unanswered++ < CLIENT_TICKS) {
+        (void)client_poll(m->client);
+        return;
+    }
+    m->unanswered = 0;
+    manager_error(m, "the client does not answer any more");
+    manager_post(m, EVENT_CLIENT_ENDED);
+}
+
+/*
+ * The device is as the client's server wants it, and nobody else has its address: others may change
+ * links and addresses at any time.
+ */
+void manager_check_device(struct manager *m)
+{
+    const struct addr *own[] = {&m->facts.addr4.addr, &m->facts.addr6.addr};
+    int r;
+
+    if (m->client == NULL || !m->tunnel_open)
+        return;
+    for (size_t i = 0; i < m->network.n_taken; i++)
+        for (size_t j = 0; j < ARRAY_SIZE(own); j++)
+            if (own[j]->family != 0 && addr_equal(own[j], &m->network.taken[i])) {
+                manager_error(m, "a qube or an uplink has the tunnel's address now");
+                manager_post(m, EVENT_CLIENT_BAD_PUSH);
+                return;
+            }
+    r = device_is_configured(m->route, &m->facts);
+    if (r == 0) {
+        log_notice("Somebody changed the tunnel device: it is set up again");
+        r = device_configure(m->route, &m->facts);
+    }
+    if (r >= 0)
+        return;
+    manager_error(m, "the tunnel device is gone or cannot be set up (%s)", strerror(-r));
+    manager_post(m, EVENT_CLIENT_ENDED);
 }
 
 void manager_client_stop(struct manager *m)

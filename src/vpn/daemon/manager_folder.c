@@ -224,10 +224,21 @@ static void broken_profile(struct manager *m, const char *name, const struct fin
     manager_post(m, EVENT_PROFILE_BROKEN);
 }
 
+/* What was said about another profile and its server is no news of this one. */
+static void forget_last(struct manager *m)
+{
+    struct vpn_status *st = &m->status;
+
+    st->error[0] = '\0';
+    memset(&st->server, 0, sizeof(st->server));
+    memset(&st->pushed_findings, 0, sizeof(st->pushed_findings));
+}
+
 static void new_profile(struct manager *m, struct profile *p, uint64_t digest,
                         const struct findings *f)
 {
     report_findings(p->name, f);
+    forget_last(m);
     m->status.profile_findings = *f;
     (void)profile_free(m->candidate);
     m->candidate = p;
@@ -241,9 +252,9 @@ static void new_profile(struct manager *m, struct profile *p, uint64_t digest,
 }
 
 /* The same file as before: is there anything that gives another try a chance? */
-static void same_profile(struct manager *m)
+static void same_profile(struct manager *m, const struct profile *current)
 {
-    uint64_t secrets = manager_secrets_digest(m, m->profile->name);
+    uint64_t secrets = manager_secrets_digest(m, current->name);
     bool was_broken = m->broken;
 
     m->broken = false;
@@ -251,7 +262,7 @@ static void same_profile(struct manager *m)
         manager_give_secrets(m);
     if (m->machine.state == STATE_UNCONFIGURED || was_broken ||
         (m->machine.state == STATE_FAILED && secrets != m->secrets_digest)) {
-        memcpy(m->status.profile, m->profile->name, sizeof(m->status.profile));
+        memcpy(m->status.profile, current->name, sizeof(m->status.profile));
         manager_post(m, manager_wants_up(m) ? EVENT_START : EVENT_DOWN);
     }
 }
@@ -271,11 +282,35 @@ static void look_at_profile(struct manager *m, const char *name)
     }
     if (current != NULL && digest == known && strcmp(current->name, name) == 0) {
         (void)profile_free(p);
-        same_profile(m);
+        same_profile(m, current);
         return;
     }
     m->broken = false;
     new_profile(m, p, digest, findings);
+}
+
+/*
+ * A file that comes beside the one in use changes nothing, whatever its name: the one in use was the
+ * only one and counts as chosen from now on.
+ */
+static void keep_in_use(struct manager *m, const char **chosen)
+{
+    const struct profile *current = m->candidate != NULL ? m->candidate : m->profile;
+    const char *name = NULL;
+    int r;
+
+    if (current == NULL || m->settings.profile[0] != '\0' || m->settings.n_order > 0)
+        return;
+    for (size_t i = 0; i < m->list.n; i++)
+        if (strcmp(m->list.names[i], current->name) == 0)
+            name = m->list.names[i];
+    if (name == NULL || (*chosen != NULL && strcmp(*chosen, name) == 0))
+        return;
+    *chosen = name;
+    (void)snprintf(m->settings.profile, sizeof(m->settings.profile), "%s", name);
+    r = folder_write_settings(m->folder, &m->settings);
+    log_notice("Several profiles now: %s stays in use%s. Another one: qubes-vpn use NAME", name,
+               r < 0 ? ", until the next start (the choice cannot be written)" : "");
 }
 
 void manager_look_at_folder(struct manager *m)
@@ -294,6 +329,8 @@ void manager_look_at_folder(struct manager *m)
         log_warning("%s: %s: %s", m->config.folder, findings->list[i].word, findings->list[i].text);
     if (r >= 0)
         r = folder_choose(&m->list, &m->settings, &chosen);
+    if (m->list.n > 1)
+        keep_in_use(m, &chosen);
     fill_profiles(m, chosen);
     if (m->fail_over[0] != '\0' && is_listed(m, m->fail_over) &&
         place_in_order(m, m->fail_over) > 0)

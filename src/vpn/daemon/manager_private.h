@@ -82,6 +82,7 @@ struct manager {
     struct tunnel_id tunnel_id; /* of the last tunnel that was opened */
     bool tunnel_open;           /* the seal has granted it */
     uint64_t polled_us;
+    unsigned unanswered; /* ticks since the client was asked for its counters */
     struct dns_addr *dns_addr;
 
     /* the seal */
@@ -139,6 +140,8 @@ void manager_remember(struct manager *m);      /* the server's address, it was g
 void manager_client_start(struct manager *m); /* the seal has granted it, or to adopt */
 void manager_client_stop(struct manager *m);
 void manager_configure(struct manager *m);    /* ACTION_CONFIGURE */
+void manager_check_client(struct manager *m); /* on every tick */
+void manager_check_device(struct manager *m); /* after m->network was read */
 void manager_forget_flows(struct manager *m);
 void manager_give_secrets(struct manager *m); /* those that were missing and are there now */
 

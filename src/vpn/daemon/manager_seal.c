@@ -48,7 +48,8 @@ void manager_send_wish(struct manager *m, enum door door)
         w.proxy = true;
         w.proxy_uid = m->proxy_uid;
     }
-    if (door == DOOR_RESOLVERS)
+    /* the proxy looks its hosts up where this qube's uplink does */
+    if (door == DOOR_RESOLVERS || m->proxy_wanted)
         w.n_resolvers = platform_servers(m->platform, w.resolvers);
     if (door == DOOR_CARRIERS || door == DOOR_TUNNEL)
         add_carriers(m, &w);

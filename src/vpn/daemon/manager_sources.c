@@ -39,6 +39,7 @@ void manager_check_way_out(struct manager *m)
         manager_arm(m->uplink_timer, SETTLE_US * 5);
         return;
     }
+    manager_check_device(m);
     if (m->network.way_out == 0) {
         if (!m->way_lost && m->way_out != 0)
             log_info("No uplink has a way out");
@@ -154,6 +155,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *user)
     (void)usec;
     (void)sd_notify(0, "WATCHDOG=1");
     look_at_clock(user);
+    manager_check_client(user);
     (void)sd_event_source_set_time(s, manager_now_us() + TICK_US);
     return 0;
 }
