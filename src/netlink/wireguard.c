@@ -110,13 +110,13 @@ static bool put_allowed(struct nlmsghdr *nlh, size_t size, const struct wg_peer 
 static bool put_peer(struct nlmsghdr *nlh, size_t size, const struct wg_peer *p, enum wg_set what)
 {
     struct nlattr *one = mnl_attr_nest_start_check(nlh, size, 0);
-    uint32_t flags = what == WG_SET_ALL ? WGPEER_F_REPLACE_ALLOWEDIPS : WGPEER_F_UPDATE_ONLY;
+    uint32_t flags = what == WG_SET_KEEPALIVE ? WGPEER_F_UPDATE_ONLY : WGPEER_F_REPLACE_ALLOWEDIPS;
     bool ok = one != NULL &&
               mnl_attr_put_check(nlh, size, WGPEER_A_PUBLIC_KEY, WG_KEY_SIZE, p->public_key) &&
               mnl_attr_put_u32_check(nlh, size, WGPEER_A_FLAGS, flags);
 
     /* the interval comes last: with all else in place it makes the kernel send at once */
-    if (ok && what == WG_SET_ALL)
+    if (ok && what != WG_SET_KEEPALIVE)
         ok = mnl_attr_put_check(nlh, size, WGPEER_A_PRESHARED_KEY, WG_KEY_SIZE, p->preshared_key) &&
              put_endpoint(nlh, size, p) && put_allowed(nlh, size, p);
     ok = ok && mnl_attr_put_u16_check(nlh, size, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL,
@@ -134,9 +134,10 @@ static bool put_device(struct nlmsghdr *nlh, size_t size, const struct wg_device
 
     if (ok && what == WG_SET_ALL && i == 0)
         ok = mnl_attr_put_check(nlh, size, WGDEVICE_A_PRIVATE_KEY, WG_KEY_SIZE, d->private_key) &&
-             mnl_attr_put_u32_check(nlh, size, WGDEVICE_A_FLAGS, WGDEVICE_F_REPLACE_PEERS) &&
              mnl_attr_put_u16_check(nlh, size, WGDEVICE_A_LISTEN_PORT, d->listen_port) &&
              mnl_attr_put_u32_check(nlh, size, WGDEVICE_A_FWMARK, d->fwmark);
+    if (ok && what != WG_SET_KEEPALIVE && i == 0)
+        ok = mnl_attr_put_u32_check(nlh, size, WGDEVICE_A_FLAGS, WGDEVICE_F_REPLACE_PEERS);
     if (i >= d->n_peers)
         return ok;
     peers = ok ? mnl_attr_nest_start_check(nlh, size, WGDEVICE_A_PEERS) : NULL;

@@ -44,13 +44,14 @@ struct wg_device {
 };
 
 enum wg_set {
-    WG_SET_ALL,  /* this and nothing else: peers not named go away, those named begin anew */
+    WG_SET_ALL,   /* this and nothing else: peers not named go away, those named begin anew */
+    WG_SET_PEERS, /* the same of the peers; key, port and mark stay as they are */
     WG_SET_KEEPALIVE, /* only the interval of the peers named, which must exist */
 };
 
 void wg_device_wipe(struct wg_device *d);
 
-/* The number of the family; loads the module where there is one. -EOPNOTSUPP: none in this kernel. */
+/* The number of the family; loads the module where there is one. -EOPNOTSUPP: there is none. */
 int wg_find_family(struct nl_sock *s, uint16_t *ret);
 int wg_set_device(struct nl_sock *s, uint16_t family, const struct wg_device *d, enum wg_set what);
 /* -ENODEV; -EOPNOTSUPP: a device of another kind. */

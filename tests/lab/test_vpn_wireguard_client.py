@@ -190,6 +190,17 @@ def test_client_is_stopped(net, go):
     assert not alive(pid) and device(net) == ""
 
 
+def test_many_requests_at_once(net):
+    """Settings and questions in a row: wireguard-go forgets what comes right behind settings, so they must wait."""
+    probe = net.probe(net.provider.wireguard_profile())
+    probe.wait("CONNECTING")
+    for count in range(1, 11):
+        probe.say("restart")
+        probe.say("poll")
+        probe.wait("ALIVE", timeout=4, count=count)
+    assert "ENDED" not in str(probe.lines)
+
+
 @pytest.mark.slow
 def test_stall_and_return(net):
     """The server goes silent under traffic: stalled; it speaks again: alive. No handshake is needed for that."""

@@ -96,7 +96,12 @@ static void test_request(void **state)
     if (htole16(1) != 1)
         skip(); /* the expected bytes are written for little-endian machines */
     check_request(&d, WG_SET_ALL, 0,
-                  "2=71756265732d76706e00;3=" KEY("40") ";5=01000000;6=6dca;7=00000079;"
+                  "2=71756265732d76706e00;3=" KEY("40") ";6=6dca;7=00000079;5=01000000;"
+                  "8{0{1=" KEY("11") ";3=02000000;2=" KEY("22") ";"
+                  "4=0200ca6ccb00710a" K("00") ";"
+                  "9{0{1=0200;2=00000000;3=00;}0{1=0a00;2=" K("00") K("00") ";3=00;}}5=1900;}}");
+    check_request(&d, WG_SET_PEERS, 0,
+                  "2=71756265732d76706e00;5=01000000;"
                   "8{0{1=" KEY("11") ";3=02000000;2=" KEY("22") ";"
                   "4=0200ca6ccb00710a" K("00") ";"
                   "9{0{1=0200;2=00000000;3=00;}0{1=0a00;2=" K("00") K("00") ";3=00;}}5=1900;}}");
@@ -122,7 +127,8 @@ static void test_request_of_several_peers(void **state)
                   "4=0a00ca6c0000000020010db8" K("00") "0000000500000000;9{}5=1900;}}");
     d.n_peers = 0;
     check_request(&d, WG_SET_ALL, 0,
-                  "2=71756265732d76706e00;3=" KEY("40") ";5=01000000;6=6dca;7=00000079;");
+                  "2=71756265732d76706e00;3=" KEY("40") ";6=6dca;7=00000079;5=01000000;");
+    check_request(&d, WG_SET_PEERS, 0, "2=71756265732d76706e00;5=01000000;");
 }
 
 static void test_request_too_long(void **state)
@@ -315,8 +321,10 @@ static void test_kernel_device(void **state)
     d.n_peers = 1;
     d.peers[0].keepalive = 0;
     assert_int_equal(wg_set_device(s, family, &d, WG_SET_KEEPALIVE), 0);
-    assert_int_equal(wg_set_device(s, family, &d, WG_SET_ALL), 0);
+    assert_int_equal(wg_set_device(s, family, &d, WG_SET_PEERS), 0);
     assert_int_equal(wg_get_device(s, family, "qubes-vpn", &got), 0);
+    assert_memory_equal(got.private_key, d.private_key, WG_KEY_SIZE);
+    assert_int_equal(got.fwmark, d.fwmark);
     assert_int_equal(got.n_peers, 1);
     assert_int_equal(got.peers[0].keepalive, 0);
     assert_int_equal(wg_get_device(s, family, "lo", &got), -EOPNOTSUPP);

@@ -57,7 +57,12 @@ static void test_set(void **state)
 
     (void)state;
     check_set(&d, WG_SET_ALL,
-              "set=1\nlisten_port=0\nreplace_peers=true\nprivate_key=" KEY("a0") "\n"
+              "set=1\nreplace_peers=true\nprivate_key=" KEY("a0") "\n"
+              "public_key=" KEY("1f") "\npreshared_key=" KEY("00") "\n"
+              "endpoint=203.0.113.10:51820\nreplace_allowed_ips=true\n"
+              "allowed_ip=0.0.0.0/0\nallowed_ip=::/0\npersistent_keepalive_interval=25\n\n");
+    check_set(&d, WG_SET_PEERS,
+              "set=1\nreplace_peers=true\n"
               "public_key=" KEY("1f") "\npreshared_key=" KEY("00") "\n"
               "endpoint=203.0.113.10:51820\nreplace_allowed_ips=true\n"
               "allowed_ip=0.0.0.0/0\nallowed_ip=::/0\npersistent_keepalive_interval=25\n\n");
@@ -68,8 +73,9 @@ static void test_set(void **state)
     d.peers[0].n_allowed = 0;
     d.peers[1].keepalive = 0;
     d.n_peers = 2;
+    d.listen_port = 41000;
     check_set(&d, WG_SET_ALL,
-              "set=1\nlisten_port=0\nreplace_peers=true\nprivate_key=" KEY("a0") "\n"
+              "set=1\nlisten_port=41000\nreplace_peers=true\nprivate_key=" KEY("a0") "\n"
               "public_key=" KEY("1f") "\npreshared_key=" KEY("00") "\n"
               "endpoint=[2001:db8::1]:51820\nreplace_allowed_ips=true\n"
               "persistent_keepalive_interval=25\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vpn/client/resolver.h"
 
-#define CARES_NO_DEPRECATED /* what newer versions replace is what the oldest one we build with has */
+#define CARES_NO_DEPRECATED /* what newer versions replace is all that the oldest one has */
 #include <ares.h>
 #include <errno.h>
 #include <netdb.h>
@@ -15,7 +15,7 @@
 #include "vpn/wish/wish.h"
 
 #define LIMIT_US     (10 * 1000000ull) /* of the whole question */
-#define GRACE_US     2500000ull /* for the other family once one has answered: a second try and more */
+#define GRACE_US     2500000ull /* for the other family once one answered: a second try and more */
 #define SERVERS_MAX  WISH_RESOLVERS_MAX
 #define TIMEOUT_MS   1500 /* of the first try; c-ares doubles it with each round */
 #define TRIES        4
@@ -434,7 +434,8 @@ int resolver_ask(struct resolver *r, const struct addr *servers, size_t n_server
     error = check_question(servers, n_servers, name, family);
     if (error < 0)
         return error;
-    error = sd_event_add_time_relative(r->loop, &r->limit, CLOCK_MONOTONIC, LIMIT_US, 1, on_limit, r);
+    error = sd_event_add_time_relative(r->loop, &r->limit, CLOCK_MONOTONIC, LIMIT_US, 1, on_limit,
+                                       r);
     if (error < 0)
         return error;
     error = open_channel(r, servers, n_servers);

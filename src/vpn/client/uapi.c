@@ -54,7 +54,7 @@ static void out_peer(struct out *o, const struct wg_peer *p, enum wg_set what)
     out_key(o, "public_key", p->public_key);
     if (what == WG_SET_KEEPALIVE)
         out_line(o, "update_only=true\n");
-    if (what == WG_SET_ALL) {
+    if (what != WG_SET_KEEPALIVE) {
         out_key(o, "preshared_key", p->preshared_key);
         if (p->endpoint.family != 0)
             out_line(o, p->endpoint.family == AF_INET6 ? "endpoint=[%s]:%u\n" : "endpoint=%s:%u\n",
@@ -74,11 +74,13 @@ ssize_t uapi_format_set(const struct wg_device *d, enum wg_set what, char *buf, 
     if (size == 0)
         return -ENOSPC;
     out_line(&o, "set=1\n");
-    if (what == WG_SET_ALL) {
-        /* the port may be refused, and wireguard-go then logs the line after: let that be no key */
-        out_line(&o, "listen_port=%u\nreplace_peers=true\n", d->listen_port);
+    /* the port may be refused, and wireguard-go then logs the line after: let that be no key */
+    if (what == WG_SET_ALL && d->listen_port != 0)
+        out_line(&o, "listen_port=%u\n", d->listen_port);
+    if (what != WG_SET_KEEPALIVE)
+        out_line(&o, "replace_peers=true\n");
+    if (what == WG_SET_ALL)
         out_key(&o, "private_key", d->private_key);
-    }
     for (size_t i = 0; i < d->n_peers; i++)
         out_peer(&o, &d->peers[i], what);
     out_line(&o, "\n");

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A connection to the socket of a userspace WireGuard, in the loop: requests go out in order, each
- * has one answer, nothing blocks. While an answer is owed for 5 s the link counts as broken, for the
+ * when the one before has its answer, and nothing blocks. (wireguard-go, up to 0.0.20231211 at
+ * least, loses what is sent behind a request to set before its answer: IpcSetOperation() reads
+ * ahead and throws away.) While an answer is owed for 5 s the link counts as broken, for the
  * first one 10 s: the program may be starting. Time that we ourselves were held up does not count
- * when the answer is there by then. An idle link wakes nobody. The socket is trusted as far as its folder is (ours alone): who may connect to
- * it may read the private key.
+ * when the answer is there by then. An idle link wakes nobody. The socket is trusted as far as its
+ * folder is (ours alone): who may connect to it may read the private key.
  */
 #pragma once
 

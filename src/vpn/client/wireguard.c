@@ -164,10 +164,10 @@ static bool end_by_error(struct wireguard *w, const char *doing, int error)
     return wireguard_end(w, "%s: %s", doing, strerror(-error));
 }
 
-/* Sets everything for the target in use and waits for its handshake. */
+/* Sets the peers, at first everything, for the target in use, and waits for a handshake. */
 static int begin_target(struct wireguard *w)
 {
-    int r = set_device(w, true, WG_SET_ALL);
+    int r = set_device(w, true, w->raised ? WG_SET_PEERS : WG_SET_ALL);
 
     if (r < 0)
         return r;
@@ -320,7 +320,18 @@ static int raise_link(struct wireguard *w)
         quiet.no_link_local = false;
         r = link_set(w->c->nl, link.index, &quiet);
     }
-    return r < 0 ? r : link_set(w->c->nl, link.index, &up);
+    if (r == 0)
+        r = link_set(w->c->nl, link.index, &up);
+    w->raised = r == 0;
+    return r;
+}
+
+/* The link comes up when key, mark and peers are in place: it must not carry anything before. */
+bool wireguard_set_done(struct wireguard *w)
+{
+    int r = w->raised || w->ended ? 0 : raise_link(w);
+
+    return r < 0 ? end_by_error(w, "the device cannot be brought up", r) : true;
 }
 
 static int wireguard_new(struct client *c)
@@ -362,8 +373,8 @@ static int wireguard_start(struct client *c)
         r = w->way->start(w);
     }
     if (r == 0)
-        r = begin_target(w); /* keys and mark before the link can carry anything */
-    if (r == 0)
+        r = begin_target(w);
+    if (r == 0 && !w->way->later)
         r = raise_link(w);
     if (r < 0)
         return r;
@@ -422,7 +433,7 @@ static int wireguard_adopt(struct client *c)
     }
     if (r < 0)
         return r == -ENOMEM ? r : -ENOENT;
-    w->adopted = true;
+    w->adopted = w->raised = true;
     pace_begin(&w->pace, now_us(w), keepalive_interval(w), 0);
     arm(w, 0, 1);
     return 0;

@@ -8,7 +8,7 @@
 
 /*
  * 1: this kernel has WireGuard (its module is loaded by the question); 0: it has none and
- * wireguard-go will be used; -errno. Needs no right. The answer does not change while the machine runs, but
- * for a module that is added or removed.
+ * wireguard-go will be used; -errno. Needs no right. The answer stays, but for a module that is
+ * added or removed.
  */
 int wireguard_in_kernel(void);

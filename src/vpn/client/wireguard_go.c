@@ -147,8 +147,9 @@ static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents,
         return 0;
     (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     (void)last_line(w->log, line, sizeof(line));
-    (void)wireguard_end(w, "wireguard-go ended (%s)%s%s", process_status_text(status, how, sizeof(how)),
-                        line[0] != '\0' ? ": " : "", line);
+    (void)wireguard_end(w, "wireguard-go ended (%s)%s%s",
+                        process_status_text(status, how, sizeof(how)), line[0] != '\0' ? ": " : "",
+                        line);
     return 0;
 }
 
@@ -172,12 +173,15 @@ static void on_answer(uint32_t tag, int error, const struct wg_device *d, void *
                             strerror(-error));
     else if (tag == TAG(w->epoch, true))
         (void)wireguard_take(w, d);
+    else if (tag == TAG(w->epoch, false))
+        (void)wireguard_set_done(w);
 }
 
 /* Watches the process and speaks to it; both exist. */
 static int connect_go(struct wireguard *w, const char *path)
 {
-    int r = sd_event_add_io(w->c->loop, &w->exit, w->c->process.pidfd, EPOLLIN, on_exit_of_process, w);
+    int r = sd_event_add_io(w->c->loop, &w->exit, w->c->process.pidfd, EPOLLIN, on_exit_of_process,
+                            w);
 
     return r < 0 ? r : uapi_link_open(w->c->loop, path, on_answer, w, &w->link);
 }
@@ -252,7 +256,7 @@ static int go_adopt(struct wireguard *w, struct wg_device *ret)
 static int go_set(struct wireguard *w, const struct wg_device *d, enum wg_set what)
 {
     /* counters read before peers were set anew are those of the old ones */
-    if (what == WG_SET_ALL)
+    if (what != WG_SET_KEEPALIVE)
         w->epoch++;
     return uapi_link_set(w->link, TAG(w->epoch, false), d, what);
 }
@@ -273,6 +277,7 @@ static void go_release(struct wireguard *w, bool stop)
 }
 
 const struct wireguard_way wireguard_go_way = {
+    .later = true,
     .start = go_start,
     .adopt = go_adopt,
     .set = go_set,

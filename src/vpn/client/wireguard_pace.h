@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the counters of a WireGuard device say about the server, and when to look at them again.
- * WireGuard notifies nobody; a look costs one wake-up with the kernel and two with wireguard-go, whose
- * answer comes later, so there are as few as the question needs.
+ * WireGuard notifies nobody; a look costs one wake-up with the kernel and two with wireguard-go,
+ * whose answer comes later, so there are as few as the question needs.
  * Pure: the caller brings the time (microseconds, any clock that does not jump).
  *
  * ASKING: no handshake since pace_begin(). The peers were set anew with a keepalive, which makes
@@ -14,8 +14,8 @@
  * A healthy peer answers: data is acknowledged by a keepalive after 10 s at the latest, and
  * WireGuard itself asks for a new handshake after 15 s of silence (whitepaper 6.5, 6.6). So bytes
  * out and none in is the sign; an old handshake alone is none, an idle tunnel has no newer one.
- * Sent keepalives are not answered, 32 bytes each: they do not count. Nor do handshake initiations of
- * a server that hears nothing of us, 148 bytes each: they are questions. Once bytes are without an
+ * Sent keepalives are not answered, 32 bytes each: they do not count. Nor do handshake initiations
+ * of a server that hears nothing of us, 148 bytes each: they are questions. Once bytes are without an
  * answer, looks come each 2 s, and after 20 s it is PACE_STALLED; bytes in at any time are
  * PACE_BACK; 10 s more of silence are PACE_NEXT.
  */

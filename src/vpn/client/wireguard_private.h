@@ -14,6 +14,7 @@
 struct wireguard;
 
 struct wireguard_way {
+    bool later; /* set is done when wireguard_set_done() is called, not at its return */
     /* Makes the device and what serves it; link down. -EOPNOTSUPP: not on this machine. */
     int (*start)(struct wireguard *w);
     /* Opens the way to what an earlier supervisor left and reads it. -ENOENT: it is not there. */
@@ -39,6 +40,7 @@ struct wireguard {
     bool adopted;     /* found running; CLIENT_UP is still to be sent */
     bool asked;       /* client_poll() waits for an answer */
     bool waiting;     /* an answer to get is owed */
+    bool raised;      /* the link is up */
     bool ended;       /* CLIENT_ENDED was sent: nothing more is done */
 
     struct nl_sock *genl; /* kernel */
@@ -50,6 +52,8 @@ struct wireguard {
     int log;        /* a memory file of fixed size; -1: none (adopted) */
 };
 
+/* What was set holds. false: the client was freed meanwhile. */
+bool wireguard_set_done(struct wireguard *w);
 /* The answer to get. false: the client was freed meanwhile. */
 bool wireguard_take(struct wireguard *w, const struct wg_device *d);
 /* Device or process is gone; says CLIENT_ENDED once. false: the client was freed. */
