@@ -607,6 +607,13 @@ def test_updates_proxy_only_where_it_is_switched_on(provider, vpn, vpnd, work, s
     wait_until(lambda: seal.check()[1]["open"]["updates_proxy"], 5 * SLOW, "the exception")
     assert "may use the uplink" in vpnd.log
     through(work)
+    resolver(vpn, "10.139.1.1")
+    ask = ("import socket; s = socket.socket(2, 2); s.settimeout(3); s.connect(('10.139.1.1', 53));"
+           "s.send(bytes.fromhex('123401000001000000000000046875746507657861 6d706c650000010001'.replace(' ', '')));"
+           "print(len(s.recv(512)))")
+    as_proxy = ["setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups", "/usr/bin/python3", "-c", ask]
+    assert int(vpn.run(as_proxy).stdout) > 12  # it looks its hosts up where the uplink's servers are
+    assert vpn.run(["setpriv", "--reuid", "nobody", *as_proxy[3:]], check=False).returncode != 0
     vpnd.command.run("down")
     vpnd.wait_state("sealed")
     assert seal.check()[1]["open"]["updates_proxy"]
