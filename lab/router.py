@@ -62,6 +62,13 @@ class ReadySocket:
                 return
             self.messages += data.decode(errors="replace").splitlines()
 
+    def read(self, timeout=0.0):
+        """Waits until something was said, at most that long; True when something was."""
+        deadline = time.monotonic() + timeout
+        while not self.messages and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return bool(self.messages)
+
     def wait(self, process, timeout, name, log):
         deadline = time.monotonic() + timeout
         while "READY=1" not in self.messages:
