@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
+#include "vpn/client/wireguard.h"
 
 /* ---- the wish ---- */
 
@@ -17,14 +18,13 @@ static void add_carrier(struct wish *w, const struct openvpn_target *t, bool mar
         w->carriers[w->n_carriers++] = (struct carrier){t->addr, t->port, t->protocol, marked};
 }
 
-/* WireGuard by either way: what the kernel can do turns out when the client starts. */
+/* The kernel's WireGuard has no user: it is told by its mark, every process by its user. */
 static void add_carriers(const struct manager *m, struct wish *w)
 {
-    for (size_t i = 0; i < m->n_targets; i++) {
-        add_carrier(w, &m->targets[i], false);
-        if (m->profile->kind == PROFILE_WIREGUARD)
-            add_carrier(w, &m->targets[i], true);
-    }
+    bool marked = m->profile->kind == PROFILE_WIREGUARD && wireguard_in_kernel() > 0;
+
+    for (size_t i = 0; i < m->n_targets; i++)
+        add_carrier(w, &m->targets[i], marked);
 }
 
 static void add_tunnel(const struct manager *m, struct wish *w)
