@@ -15,6 +15,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ if __name__ == "__main__":
 
 # pylint: disable=wrong-import-position
 from lab import sandbox
-from lab.router import SLOW
+from lab.router import SLOW, environment, program
+from lab.vpn import COMMAND
 
 BACK = 30.0                                    # seconds until the tunnel carries again
 RATE, MIN_PPS = 3600, 3000
@@ -143,7 +145,7 @@ class Walk:
         if not self.supervisor:
             start_supervisor(self, None)
         if not self.up:
-            w.supervisor.command.run("up", check=False)
+            _command(self, "up")
 
     def finish(self, result):
         w = self.w
@@ -196,6 +198,15 @@ def _may_force(layers):
     def may(walk):
         return walk.owner or not walk.links_changed and not walk.forced - set(layers)
     return may
+
+
+def _command(walk, *words):
+    """qubes-vpn, which waits for the tunnel: for a moment at most. Was it refused?"""
+    supervisor = walk.w.supervisor
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return supervisor.node.run([program(COMMAND), "--bus", supervisor.bus, *words], check=False, env=environment(),
+                                   timeout=1.0 * SLOW).returncode == 1
+    return False
 
 
 def _force(walk, layers):
@@ -293,13 +304,13 @@ def qubesdb_restart(walk, chance):
 
 @event("down", lambda walk: walk.supervisor and walk.up)
 def down(walk, _chance):
-    walk.w.supervisor.command.run("down", check=False)
+    _command(walk, "down")
     walk.up = False
 
 
 @event("up", lambda walk: walk.supervisor and not walk.up, 6)
 def up(walk, _chance):
-    walk.w.supervisor.command.run("up", check=False)
+    _command(walk, "up")
     walk.up = True
 
 
@@ -551,7 +562,7 @@ def server_pushes(walk, chance):
 @event("use", lambda walk: walk.supervisor, 4)
 def use(walk, chance):
     name = chance.choice(sorted(walk.servers))
-    if walk.w.supervisor.command.run("use", name, check=False).returncode == 0:
+    if not _command(walk, "use", name):
         walk.current, walk.up = name, True
         walk.w.server = walk.servers[name if name != "wire" else "server"]
 
