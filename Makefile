@@ -4,7 +4,8 @@
 BUILD   ?= build
 PYTHON  ?= /usr/bin/python3
 SECONDS ?= 60
-TESTS   ?= tests/lab
+TESTS   ?= tests/lab tests/leaks
+WALKS   ?= 1000
 
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -25,7 +26,8 @@ help:
 	@echo "make demo       show it at work, on a network made for the occasion"
 	@echo "make lab        a shell in that network"
 	@echo "make check      unit tests, fuzz corpus, layering, lab tests (TESTS=tests/lab/test_x.py for some)"
-	@echo "make leaks      the leak matrix: every way out, with each set of layers (WRITE=1 puts it into doc/leaks.md)"
+	@echo "make leaks      the leak matrix: every way out, with each set of layers (WRITE=1 puts it into doc/leaks.md);"
+	@echo "                then WALKS=1000 random walks, a quarter of a minute each"
 	@echo "make bench      measure"
 	@echo "make fuzz       fuzz each target for SECONDS=60"
 	@echo "make lint       gcc -fanalyzer, clang-tidy, cppcheck"
@@ -60,6 +62,7 @@ check: deps
 leaks: deps
 	@$(MAKE) --no-print-directory all
 	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) -m tests.leaks.matrix $(if $(WRITE),--write) $(LEAKS)
+	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) tests/leaks/walk.py --count $(WALKS)
 
 bench: deps
 	@lab/deps.sh bench
