@@ -249,7 +249,7 @@ int management_link_new(sd_event *loop, const char *path, pid_t pid, uid_t uid, 
     if (len >= sizeof(l->address.sun_path))
         return -ENAMETOOLONG;
     l->address.sun_family = AF_UNIX;
-    memcpy(l->address.sun_path, path, len);
+    memcpy(l->address.sun_path, path, len + 1);
     l->loop = loop;
     l->ops = ops;
     l->user = user;

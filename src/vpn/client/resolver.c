@@ -91,9 +91,10 @@ static ares_ssize_t receive(ares_socket_t fd, void *buf, size_t size, int flags,
 
 static ares_ssize_t send_vector(ares_socket_t fd, const struct iovec *iov, int n, void *user)
 {
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+    struct msghdr msg = {.msg_iovlen = (size_t)n};
 
     (void)user;
+    memcpy(&msg.msg_iov, &iov, sizeof(iov)); /* sendmsg() only reads it, its type does not say so */
     return sendmsg(fd, &msg, MSG_NOSIGNAL); /* writev() to a server that hung up would be the end */
 }
 

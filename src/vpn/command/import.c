@@ -214,9 +214,9 @@ static int open_all(struct import *i)
 
     if (fd < 0)
         return -errno;
-    if (strlen(i->path) >= sizeof(copy))
+    r = snprintf(copy, sizeof(copy), "%s", i->path);
+    if (r < 0 || (size_t)r >= sizeof(copy))
         return -ENAMETOOLONG;
-    (void)strcpy(copy, i->path);
     i->parts.folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (i->parts.folder < 0)
         return -errno;
@@ -228,6 +228,7 @@ static int choose_name(struct import *i, const char *wanted)
 {
     char copy[PATH_MAX];
     const char *base;
+    int n;
 
     if (wanted == NULL) {
         (void)snprintf(copy, sizeof(copy), "%s", i->path);
@@ -235,10 +236,8 @@ static int choose_name(struct import *i, const char *wanted)
     } else {
         base = wanted;
     }
-    if (strlen(base) >= sizeof(i->name))
-        return -ENAMETOOLONG;
-    (void)strcpy(i->name, base);
-    return 0;
+    n = snprintf(i->name, sizeof(i->name), "%s", base);
+    return n < 0 || (size_t)n >= sizeof(i->name) ? -ENAMETOOLONG : 0;
 }
 
 static int check(struct import *i)

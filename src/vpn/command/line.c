@@ -138,16 +138,16 @@ int line_read_message(sd_bus_message *m, json_t **ret)
 
 int line_open(struct line *l, const char *socket)
 {
-    char address[256] = "unix:path=";
+    char address[256];
     int r;
 
     *l = (struct line){0};
     if (socket == NULL)
         return sd_bus_open_system(&l->bus);
     /* The address has its own quoting; a path that needs it is not worth it. */
-    if (strlen(address) + strlen(socket) >= sizeof(address) || strpbrk(socket, ",;=%*\\ ") != NULL)
+    r = snprintf(address, sizeof(address), "unix:path=%s", socket);
+    if (r < 0 || (size_t)r >= sizeof(address) || strpbrk(socket, ",;=%*\\ ") != NULL)
         return -EINVAL;
-    (void)strcat(address, socket);
     r = sd_bus_new(&l->bus);
     if (r >= 0)
         r = sd_bus_set_address(l->bus, address);

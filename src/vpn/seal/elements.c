@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -140,7 +141,7 @@ static int add_mss(struct items *list, enum seal_set set, const char *name, int 
     uint16_t value = htons((uint16_t)mss);
     int r;
 
-    memcpy(device, name, strlen(name));
+    (void)snprintf(device, sizeof(device), "%s", name);
     memcpy(e.data, &value, sizeof(value));
     r = nft_key_add(&e.key, device, sizeof(device));
     return r < 0 ? r : add(list, &e);
@@ -172,7 +173,7 @@ static int add_tunnel(const struct wish *w, const struct seal_model *m, struct i
 
     if (w->tunnel[0] == '\0' || model_tunnel(m) == NULL)
         return 0;
-    memcpy(device, w->tunnel, strlen(w->tunnel));
+    (void)snprintf(device, sizeof(device), "%s", w->tunnel);
     r = add_key(list, SET_TUNNEL, device, sizeof(device));
     if (r == 0)
         r = add_addr(list, SET_TUNNEL4, &w->tunnel_addr[0]);
