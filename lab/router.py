@@ -162,7 +162,7 @@ class Router:
         return self._end(signal.SIGUSR1, timeout)
 
     def kill9(self):
-        return self._end(signal.SIGKILL, 5.0)
+        return self._end(signal.SIGKILL, 20.0)  # a transaction of the kernel it is in ends first
 
     def restart(self):
         self.usr1()
