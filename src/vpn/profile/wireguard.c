@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "vpn/profile/wireguard_values.h"
 
 enum section { SECTION_NONE, SECTION_INTERFACE, SECTION_PEER };
 
@@ -72,57 +73,11 @@ static const char *shown(struct str value, char buf[static VALUE_SHOWN])
 #define leave_out(r, word, ...)                                                                    \
     findings_add((r)->findings, FINDING_LEFT_OUT, (r)->line, word, __VA_ARGS__)
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* 32 bytes are 43 digits, the last of which has two bits to spare that must be 0, and one '='. */
-static bool parse_key(struct str text, uint8_t key[static WIREGUARD_KEY_SIZE])
-{
-    uint8_t bytes[WIREGUARD_KEY_SIZE + 1] = {0};
-    uint32_t bits = 0;
-    unsigned have = 0;
-    size_t n = 0;
-    bool good = text.len == 44 && text.p[43] == '=';
-
-    for (size_t i = 0; good && i < 43; i++) {
-        int value = base64_value(text.p[i]);
-
-        good = value >= 0;
-        bits = (bits << 6 | (uint32_t)value) & 0xffff;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            bytes[n++] = (uint8_t)(bits >> have);
-        }
-    }
-    good = good && (bits & 3) == 0;
-    if (good)
-        memcpy(key, bytes, WIREGUARD_KEY_SIZE);
-    explicit_bzero(bytes, sizeof(bytes));
-    explicit_bzero(&bits, sizeof(bits));
-    return good;
-}
-
-static bool is_zero(const uint8_t key[static WIREGUARD_KEY_SIZE])
-{
-    static const uint8_t zero[WIREGUARD_KEY_SIZE];
-
-    return memcmp(key, zero, sizeof(zero)) == 0;
-}
-
 static void read_private_key(struct reader *r, struct str key, struct str value)
 {
     uint8_t *k = r->f->private_key;
 
-    if (!parse_key(value, k) || is_zero(k)) {
+    if (!wireguard_parse_key(value, k) || wireguard_key_is_zero(k)) {
         refuse(r, key, "is not a key: 44 characters of base64 are expected");
         return;
     }
@@ -132,7 +87,7 @@ static void read_private_key(struct reader *r, struct str key, struct str value)
 
 static void read_public_key(struct reader *r, struct str key, struct str value)
 {
-    if (!parse_key(value, r->peer->public_key) || is_zero(r->peer->public_key)) {
+    if (!wireguard_parse_key(value, r->peer->public_key) || wireguard_key_is_zero(r->peer->public_key)) {
         refuse(r, key, "is not a key: 44 characters of base64 are expected");
         return;
     }
@@ -143,43 +98,10 @@ static void read_public_key(struct reader *r, struct str key, struct str value)
 
 static void read_preshared_key(struct reader *r, struct str key, struct str value)
 {
-    if (!parse_key(value, r->peer->preshared_key))
+    if (!wireguard_parse_key(value, r->peer->preshared_key))
         refuse(r, key, "is not a key: 44 characters of base64 are expected");
     else
-        r->peer->has_preshared = !is_zero(r->peer->preshared_key);
-}
-
-/* Returns true and the next piece between commas and blanks. */
-static bool next_piece(struct str *rest, struct str *ret)
-{
-    size_t i = 0, n = 0;
-
-    while (i < rest->len && strchr(", \t", rest->p[i]) != NULL)
-        i++;
-    while (i + n < rest->len && strchr(", \t", rest->p[i + n]) == NULL)
-        n++;
-    *ret = (struct str){rest->p + i, n};
-    rest->p += i + n;
-    rest->len -= i + n;
-    return n > 0;
-}
-
-/* "ADDR" or "ADDR/LEN"; host bits may be set. */
-static bool parse_net(struct str text, struct prefix *ret)
-{
-    struct str head;
-    struct prefix p;
-    uint32_t len;
-
-    (void)str_next(&text, '/', &head);
-    if (addr_parse(head, &p.addr) < 0)
-        return false;
-    len = addr_bits(p.addr.family);
-    if (text.p != NULL && str_to_u32(text, len, &len) < 0)
-        return false;
-    p.len = (uint8_t)len;
-    *ret = p;
-    return true;
+        r->peer->has_preshared = !wireguard_key_is_zero(r->peer->preshared_key);
 }
 
 static void read_address(struct reader *r, struct str key, struct str value)
@@ -188,8 +110,8 @@ static void read_address(struct reader *r, struct str key, struct str value)
     struct str piece;
     struct prefix p;
 
-    while (next_piece(&value, &piece)) {
-        if (!parse_net(piece, &p)) {
+    while (wireguard_next_piece(&value, &piece)) {
+        if (!wireguard_parse_net(piece, &p)) {
             refuse(r, key, "is not an address like 10.2.0.2/32");
             continue;
         }
@@ -218,7 +140,7 @@ static void read_dns(struct reader *r, struct str key, struct str value)
     struct addr a;
     char text[VALUE_SHOWN];
 
-    while (next_piece(&value, &piece)) {
+    while (wireguard_next_piece(&value, &piece)) {
         if (addr_parse(piece, &a) < 0) {
             leave_out(r, key, "%s: a search domain is the affair of the qube that asks",
                       shown(piece, text));
@@ -269,10 +191,10 @@ static void read_allowed(struct reader *r, struct str key, struct str value)
     struct str piece;
     struct prefix p;
 
-    while (next_piece(&value, &piece)) {
+    while (wireguard_next_piece(&value, &piece)) {
         struct addr first, last;
 
-        if (!parse_net(piece, &p)) {
+        if (!wireguard_parse_net(piece, &p)) {
             refuse(r, key, "is not a list of networks like 0.0.0.0/0, ::/0");
             return;
         }
@@ -285,54 +207,6 @@ static void read_allowed(struct reader *r, struct str key, struct str value)
     }
 }
 
-static bool is_label(struct str s)
-{
-    if (s.len == 0 || s.len > 63 || s.p[0] == '-' || s.p[s.len - 1] == '-')
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.p[i];
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-            c != '-')
-            return false;
-    }
-    return true;
-}
-
-/*
- * RFC 1123 2.1. A name whose last label begins with a digit is refused: no top-level domain does,
- * but "127.1" or "0x7f.0x1" would be taken for an address by some resolvers.
- */
-static bool is_host_name(struct str s)
-{
-    struct str label = {0};
-
-    if (s.len == 0 || s.len >= PROFILE_HOST_MAX)
-        return false;
-    while (str_next(&s, '.', &label))
-        if (!is_label(label))
-            return false;
-    return label.p[0] < '0' || label.p[0] > '9';
-}
-
-/* "NAME:PORT", "ADDR:PORT", "[ADDR6]:PORT" */
-static bool split_endpoint(struct str value, struct str *ret_host, struct str *ret_port)
-{
-    const char *colon = value.len > 0 ? memrchr(value.p, ':', value.len) : NULL;
-    struct str host;
-
-    if (colon == NULL)
-        return false;
-    host = (struct str){value.p, (size_t)(colon - value.p)};
-    *ret_port = (struct str){colon + 1, value.len - host.len - 1};
-    if (host.len > 2 && host.p[0] == '[' && host.p[host.len - 1] == ']')
-        host = (struct str){host.p + 1, host.len - 2};
-    else if (host.len == 0 || memchr(host.p, ':', host.len) != NULL)
-        return false; /* IPv6 without brackets: where does the port begin? */
-    *ret_host = host;
-    return true;
-}
-
 static void read_endpoint(struct reader *r, struct str key, struct str value)
 {
     struct endpoint *e = &r->p->endpoints[r->p->n_endpoints];
@@ -341,7 +215,7 @@ static void read_endpoint(struct reader *r, struct str key, struct str value)
     char text[VALUE_SHOWN];
     uint32_t number;
 
-    if (!split_endpoint(value, &host, &port) || str_to_u32(port, UINT16_MAX, &number) < 0 ||
+    if (!wireguard_split_endpoint(value, &host, &port) || str_to_u32(port, UINT16_MAX, &number) < 0 ||
         number == 0) {
         refuse(r, key, "is not HOST:PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT: %s",
                shown(value, text));
@@ -351,7 +225,7 @@ static void read_endpoint(struct reader *r, struct str key, struct str value)
         refuse(r, key, "%s %s", shown(host, text), addr_why_unusable(&a));
         return;
     }
-    if (a.family == 0 && !is_host_name(host)) {
+    if (a.family == 0 && !wireguard_is_host_name(host)) {
         refuse(r, key, "is neither a host name nor an address: %s",
                shown(host, text));
         return;
