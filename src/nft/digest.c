@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "nft/message.h"
 #include "nft/nft.h"
 
@@ -27,15 +28,6 @@ static const struct attr_rule element_policy[] = {
     [NFTA_SET_ELEM_FLAGS] = {4, 4},
     [NFTA_SET_ELEM_KEY_END] = {4, ATTR_LEN_ANY},
 };
-
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t len)
-{
-    const uint8_t *b = p;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ b[i]) * 0x100000001b3ULL;
-    return h;
-}
 
 uint64_t digest_add(uint64_t h, const void *p, size_t len)
 {
@@ -147,7 +139,7 @@ int digest_add_set(const struct nlmsghdr *nlh, uint64_t *h)
 static int element_sum(struct attr member, void *user)
 {
     struct attr tb[ARRAY_SIZE(element_policy)];
-    uint64_t h = DIGEST_START, *sum = user;
+    uint64_t h = HASH_START, *sum = user;
     int r;
 
     r = attr_parse(member, element_policy, ARRAY_SIZE(element_policy), tb);
@@ -283,7 +275,7 @@ static int digest_read(struct nl_sock *s, void *user)
     struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETCHAIN, d->family);
     int r;
 
-    d->chain = DIGEST_START;
+    d->chain = HASH_START;
     r = nft_request_put_names(nlh, NFTA_CHAIN_TABLE, d->table, NFTA_CHAIN_NAME, d->name);
     if (r < 0)
         return r;
@@ -328,7 +320,7 @@ int nft_digest_set(struct nl_sock *s, const struct nft_set *set, uint64_t *ret)
 {
     struct nft_request q;
     struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETSET, set->family);
-    uint64_t h = DIGEST_START;
+    uint64_t h = HASH_START;
     int r;
 
     r = nft_request_put_names(nlh, NFTA_SET_TABLE, set->table, NFTA_SET_NAME, set->name);

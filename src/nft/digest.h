@@ -12,7 +12,6 @@
 
 #include "netlink/attr.h"
 
-#define DIGEST_START 0xcbf29ce484222325ULL
 
 /* Adds one piece with its length, so that pieces cannot run into each other. */
 uint64_t digest_add(uint64_t h, const void *p, size_t len);

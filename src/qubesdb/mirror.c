@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "qubesdb/conn.h"
 #include "qubesdb/locator.h"
 
@@ -54,14 +55,6 @@ struct qdb_mirror {
     bool timer_on;
     uint64_t retry_usec;
 };
-
-static uint64_t now_usec(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static bool begins_with(const char *s, const char *prefix)
 {
@@ -192,7 +185,7 @@ static void pending_send_all(struct qdb_mirror *m)
 /* A complete reading is due: soon, but not in a storm of them. */
 static void request_reading(struct qdb_mirror *m)
 {
-    uint64_t now = now_usec(), due = m->read_at + REREAD_PAUSE_USEC;
+    uint64_t now = clock_now_us(), due = m->read_at + REREAD_PAUSE_USEC;
 
     pending_drop_unsent(m);
     m->read_again = true;
@@ -278,7 +271,7 @@ static void start_reading(struct qdb_mirror *m)
     m->begun = m->read_again = false;
     m->keys = 0;
     m->lists_left = m->prefix_count;
-    m->read_at = now_usec();
+    m->read_at = clock_now_us();
     for (size_t i = 0; r >= 0 && i < m->prefix_count; i++) {
         struct qdb_request request = {.type = QDB_CMD_MULTIREAD,
                                       .path = m->prefixes[i],

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
@@ -146,7 +147,7 @@ static int read_rules(struct manager *m)
     unsigned repairs = m->kernel.repairs;
     int r = kernel_read_rules(&m->kernel, m->model);
 
-    m->rules_read_us = sources_now_us();
+    m->rules_read_us = clock_now_us();
     for (unsigned f = 0; f < FAMILIES; f++)
         report_platform(m->model, (enum family_index)f, m->kernel.error[f]);
     if (r == 0 && m->ready && m->kernel.repairs != repairs) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
@@ -22,14 +23,6 @@
 #define LAZY        1000000
 /* How far in the future the cancelled-on-set timer is: it never fires, it is only cancelled. */
 #define FAR_SECONDS (INT64_C(1) << 40)
-
-uint64_t sources_now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static void look_at_everything(struct manager *m)
 {
@@ -97,7 +90,7 @@ static int on_nft(sd_event_source *s, int fd, uint32_t revents, void *user)
     (void)revents;
     if (r == 0 || (r == 1 && generation == m->kernel.generation))
         return 0;
-    if (sources_now_us() < next) {
+    if (clock_now_us() < next) {
         arm(m->rules_timer, next);
         return 0;
     }
@@ -168,7 +161,7 @@ static void on_conflict(const struct addr *addr, uint32_t index, const uint8_t *
     slot->conflict.present = true;
     memcpy(slot->conflict.mac, mac, sizeof(slot->conflict.mac));
     slot->conflict.uplink_index = index;
-    slot->conflict.again_us = sources_now_us() + ROUTER_CONFLICT_RETRY_US;
+    slot->conflict.again_us = clock_now_us() + ROUTER_CONFLICT_RETRY_US;
     watch_remove(m->watch, addr, index);
     model_touch(m->model, slot);
     /* at once, not after other events: no answer of ours may follow that of the other host */
@@ -221,7 +214,7 @@ static void ask_again(struct slot *slot, void *user)
 
 static int on_conflict_timer(sd_event_source *s, uint64_t usec, void *user)
 {
-    struct conflicts c = {.m = user, .now = sources_now_us(), .next = UINT64_MAX};
+    struct conflicts c = {.m = user, .now = clock_now_us(), .next = UINT64_MAX};
 
     (void)s;
     (void)usec;
@@ -335,7 +328,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *user)
         m->need_unnotified = true;
         manager_schedule(m);
     }
-    (void)sd_event_source_set_time(s, sources_now_us() + ROUTER_TICK_US);
+    (void)sd_event_source_set_time(s, clock_now_us() + ROUTER_TICK_US);
     return 0;
 }
 
@@ -349,7 +342,7 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *user)
 
 void sources_arm_retry(struct manager *m, uint64_t delay_us)
 {
-    arm(m->retry_timer, sources_now_us() + delay_us);
+    arm(m->retry_timer, clock_now_us() + delay_us);
 }
 
 void sources_disarm_retry(struct manager *m)
@@ -471,8 +464,8 @@ static int add_timers(struct manager *m)
         r = add_timer(m, CLOCK_MONOTONIC, LAZY, &m->tick, on_tick);
     if (r < 0)
         return r;
-    arm(m->adopt_timer, sources_now_us() + ROUTER_ADOPT_US);
-    (void)sd_event_source_set_time(m->tick, sources_now_us() + ROUTER_TICK_US);
+    arm(m->adopt_timer, clock_now_us() + ROUTER_ADOPT_US);
+    (void)sd_event_source_set_time(m->tick, clock_now_us() + ROUTER_TICK_US);
     return sd_event_source_set_enabled(m->tick, SD_EVENT_ON);
 }
 

@@ -14,7 +14,6 @@ bool sources_is_vpn_qube(const char *service_dir);
 int sources_new(struct manager *m);
 void sources_done(struct manager *m);
 
-uint64_t sources_now_us(void); /* CLOCK_MONOTONIC */
 void sources_arm_retry(struct manager *m, uint64_t delay_us);
 void sources_disarm_retry(struct manager *m);
 void sources_arm_expiry(struct manager *m);    /* by manager.next_expiry */

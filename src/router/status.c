@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "router/sources.h"
 #include "router/status_json.h"
 
@@ -175,7 +176,7 @@ static int peer_new(struct status_server *s, int fd)
     r = sd_event_add_io(s->manager->event, &p->io, fd, EPOLLIN, on_peer, p);
     if (r >= 0)
         r = sd_event_add_time(s->manager->event, &p->timer, CLOCK_MONOTONIC,
-                              sources_now_us() + PEER_TIME_US, 0, on_peer_time, p);
+                              clock_now_us() + PEER_TIME_US, 0, on_peer_time, p);
     if (r < 0)
         peer_free(p);
     return r;

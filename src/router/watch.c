@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "router/filter.h"
 
 #define PROBES        3
@@ -64,14 +65,6 @@ struct watch {
     struct queue probing, announcing;
     LIST_HEAD(, link) links;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static int compare_entry(const void *a, const void *b)
 {
@@ -231,7 +224,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *user)
 {
     struct watch *w = user;
     struct queue *queues[] = {&w->probing, &w->announcing};
-    uint64_t now = now_us();
+    uint64_t now = clock_now_us();
     unsigned budget = BURST;
 
     (void)s;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "netlink/ct.h"
 #include "netlink/policy.h"
 #include "netlink/rt.h"
@@ -110,7 +111,7 @@ static int take_name(struct attr set, void *user)
 static void read_nft_messages(const struct nlmsghdr *nlh)
 {
     struct nft_chain_facts facts;
-    uint64_t h = DIGEST_START;
+    uint64_t h = HASH_START;
     uint32_t generation;
 
     (void)nft_generation_parse(nlh, &generation);

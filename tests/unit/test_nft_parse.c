@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "nft/digest.h"
 #include "nft/message.h"
 
@@ -233,7 +234,7 @@ static int no_names(struct attr set, void *user)
 
 static uint64_t digest(const struct nlmsghdr *nlh)
 {
-    uint64_t h = DIGEST_START;
+    uint64_t h = HASH_START;
 
     assert_int_equal(digest_add_rule(nlh, &h, no_names, NULL), 0);
     return h;

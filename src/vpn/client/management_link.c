@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define READ_SIZE      (16 * 1024)
 #define RATE_BURST     (256 * 1024) /* bytes taken at once at most ... */
@@ -36,14 +37,6 @@ struct management_link {
     size_t out_len;
     uint64_t tokens, tokens_us;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
 
 static void link_close(struct management_link *l)
 {
@@ -126,7 +119,7 @@ static int link_on_pause_end(sd_event_source *source, uint64_t us, void *user)
 /* Takes from the allowance; when it is used up, reading pauses and the other end has to wait. */
 static int link_pay(struct management_link *l, size_t len)
 {
-    uint64_t now = now_us(), gain = (now - l->tokens_us) * RATE_REFILL / 1000000u;
+    uint64_t now = clock_now_us(), gain = (now - l->tokens_us) * RATE_REFILL / 1000000u;
 
     if (gain > 0) {
         l->tokens = l->tokens + gain > RATE_BURST ? RATE_BURST : l->tokens + gain;
@@ -197,7 +190,7 @@ static int link_connect(struct management_link *l)
         return r;
     l->fd = TAKE_FD(fd);
     l->tokens = RATE_BURST;
-    l->tokens_us = now_us();
+    l->tokens_us = clock_now_us();
     return link_flush(l);
 }
 
@@ -260,7 +253,7 @@ int management_link_new(sd_event *loop, const char *path, pid_t pid, uid_t uid, 
     if (r < 0)
         return r;
     /* from now, not from when this round of the loop began; and what has come is looked at first */
-    r = sd_event_add_time(loop, &l->limit, CLOCK_MONOTONIC, now_us() + limit_ms * 1000ULL, 10000,
+    r = sd_event_add_time(loop, &l->limit, CLOCK_MONOTONIC, clock_now_us() + limit_ms * 1000ULL, 10000,
                           link_on_limit, l);
     if (r >= 0)
         r = sd_event_source_set_priority(l->limit, SD_EVENT_PRIORITY_NORMAL + 1);

@@ -5,9 +5,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
+#include "base/memory_file.h"
 #include "vpn/client/device.h"
 #include "vpn/client/openvpn_private.h"
 #include "vpn/client/runtime.h"
@@ -51,23 +52,8 @@ static int openvpn_digest(const struct client *c, uint64_t *ret)
     int r = openvpn_write(c->profile, &setup, &text.p, &text.len);
 
     if (r == 0)
-        *ret = runtime_digest(text.p, text.len);
+        *ret = hash_bytes(HASH_START, text.p, text.len);
     return r;
-}
-
-/* A file without a name that holds the text and cannot be changed any more. */
-static int text_to_fd(const struct text *text)
-{
-    _cleanup_(closep) int fd = memfd_create("openvpn", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text->p, text->len) != (ssize_t)text->len)
-        return -EIO;
-    if (lseek(fd, 0, SEEK_SET) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-        return -errno;
-    return TAKE_FD(fd);
 }
 
 static int openvpn_spawn(struct client *c, const char *management)
@@ -89,9 +75,9 @@ static int openvpn_spawn(struct client *c, const char *management)
 
     if (r < 0)
         return r;
-    input = text_to_fd(&text);
-    if (input < 0)
-        return input;
+    r = memory_file("openvpn", text.p, text.len, &input);
+    if (r < 0)
+        return r;
     output = runtime_open_log(c->folder);
     if (output < 0)
         return output;

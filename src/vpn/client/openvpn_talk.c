@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "vpn/client/openvpn_private.h"
 #include "vpn/client/runtime.h"
 
@@ -16,11 +17,8 @@
 
 static bool event_allowed(struct openvpn_driver *d)
 {
-    struct timespec ts;
-    uint64_t now, gain;
+    uint64_t now = clock_now_us(), gain;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    now = (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
     if (d->events_us == 0)
         d->events = EVENTS_BURST;
     gain = d->events_us == 0 ? 0 : (now - d->events_us) * EVENTS_REFILL / 1000000u;

@@ -276,13 +276,3 @@ int runtime_recall(const char *folder, uid_t uid, struct process *ret, uint64_t 
         *ret_digest = digest;
     return r;
 }
-
-uint64_t runtime_digest(const void *bytes, size_t len)
-{
-    const uint8_t *p = bytes;
-    uint64_t h = 0xcbf29ce484222325u;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    return h;
-}

@@ -39,4 +39,3 @@ const char *runtime_last_line(const char *folder, char *buf, size_t size);
 int runtime_remember(const char *folder, const struct process *p, uint64_t digest);
 /* -ENOENT: nothing remembered; -ESRCH: it has ended. */
 int runtime_recall(const char *folder, uid_t uid, struct process *ret, uint64_t *ret_digest);
-uint64_t runtime_digest(const void *bytes, size_t len); /* FNV-1a */

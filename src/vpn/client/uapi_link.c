@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "vpn/client/uapi.h"
 
 #define OWED_MAX       8
@@ -145,15 +146,6 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *user)
     return 0;
 }
 
-/* Not the loop's idea of it, which is from before whatever this round has done so far. */
-static uint64_t now_us(void)
-{
-    struct timespec ts = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 /* Time runs while something is owed, anew with every answer. */
 static int arm_limit(struct uapi_link *l)
 {
@@ -162,7 +154,7 @@ static int arm_limit(struct uapi_link *l)
 
     if (l->n_owed == 0)
         return sd_event_source_set_enabled(l->limit, SD_EVENT_OFF);
-    r = sd_event_source_set_time(l->limit, now_us() + patience);
+    r = sd_event_source_set_time(l->limit, clock_now_us() + patience);
     return r < 0 ? r : sd_event_source_set_enabled(l->limit, SD_EVENT_ONESHOT);
 }
 

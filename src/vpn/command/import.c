@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/memory_file.h"
 #include "base/str.h"
 #include "vpn/command/command.h"
 #include "vpn/command/say.h"
@@ -84,24 +84,6 @@ static int read_file(int fd, char **ret, size_t *ret_len)
     return 0;
 }
 
-static int to_memory(const char *text, size_t len)
-{
-    _cleanup_(closep) int fd = memfd_create("profile", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0)
-        return -errno;
-    for (size_t n = 0; n < len;) {
-        ssize_t got = write(fd, text + n, len - n);
-
-        if (got < 0)
-            return -errno;
-        n += (size_t)got;
-    }
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
 static int open_beneath(int folder, const char *name)
 {
     struct open_how how = {
@@ -116,7 +98,7 @@ static int open_beneath(int folder, const char *name)
 static int add_part(struct parts *p, const char *name, const char *text, size_t len)
 {
     struct part *part = &p->list[p->n];
-    int fd;
+    int fd, r;
 
     for (size_t i = 0; i < p->n; i++) {
         if (strcmp(p->list[i].name, name) == 0)
@@ -124,9 +106,9 @@ static int add_part(struct parts *p, const char *name, const char *text, size_t 
     }
     if (p->n == PARTS_MAX || strlen(name) >= sizeof(part->name))
         return -E2BIG;
-    fd = to_memory(text, len);
-    if (fd < 0)
-        return fd;
+    r = memory_file("profile", text, len, &fd);
+    if (r < 0)
+        return r;
     (void)snprintf(part->name, sizeof(part->name), "%s", name);
     part->fd = fd;
     p->n++;
@@ -302,7 +284,8 @@ static int hand_over(const struct command_options *o, const struct import *i)
 {
     char path[512], name[160], failed[700];
     struct line l;
-    _cleanup_(closep) int fd = to_memory(i->text, i->len);
+    _cleanup_(closep) int fd = -1;
+    int kept = memory_file("profile", i->text, i->len, &fd);
     int r = command_connect(o, &l);
 
     if (r != COMMAND_OK)
@@ -310,7 +293,7 @@ static int hand_over(const struct command_options *o, const struct import *i)
     (void)snprintf(failed, sizeof(failed), "cannot import %s",
                    str_escape(str_from(i->path), path, sizeof(path)));
     (void)str_escape(str_from(i->name), name, sizeof(name));
-    r = fd < 0 ? fd : send_all(&l, i, fd);
+    r = kept < 0 ? kept : send_all(&l, i, fd);
     if (r < 0) {
         r = command_refused(&l, r, failed);
     } else if (o->json) {

@@ -4,9 +4,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "vpn/command/command.h"
 #include "vpn/command/say.h"
@@ -73,14 +73,6 @@ static int on_change(sd_bus_message *m, void *user, sd_bus_error *e)
     return 0;
 }
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Needs a person; but it may be about to look at a new profile, so it is given a moment. */
 static bool is_stuck(const char *state)
 {
@@ -92,7 +84,7 @@ static bool wait_change(struct line *l, uint64_t deadline)
 {
     for (;;) {
         int r = sd_bus_process(l->bus, NULL);
-        uint64_t now = now_us();
+        uint64_t now = clock_now_us();
 
         if (r < 0)
             return false;
@@ -122,7 +114,7 @@ static int tell_outcome(const json_t *status)
 
 int command_up(const struct command_options *o)
 {
-    uint64_t deadline = now_us() + UP_SECONDS * UINT64_C(1000000), moment;
+    uint64_t deadline = clock_now_us() + UP_SECONDS * UINT64_C(1000000), moment;
     json_t *status = NULL;
     struct line l;
     int r = command_connect(o, &l);
@@ -140,7 +132,7 @@ int command_up(const struct command_options *o)
         r = line_get_all(&l, &status);
         if (r < 0 || strcmp(say_get(status, "state"), "up") == 0)
             break;
-        moment = now_us() + MOMENT_US;
+        moment = clock_now_us() + MOMENT_US;
         if (!wait_change(&l, is_stuck(say_get(status, "state")) && moment < deadline ? moment
                                                                                      : deadline))
             break;

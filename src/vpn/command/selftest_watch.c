@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/cursor.h"
 #include "netlink/link.h"
 #include "vpn/wish/wish.h"
@@ -234,25 +234,17 @@ static int read_all(struct watch *w)
     }
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 int watch_run(struct watch *w, unsigned ms)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLIN};
-    int64_t end = now_ms() + ms, left;
+    int64_t end = (int64_t)(clock_now_us() / 1000) + ms, left;
     struct tpacket_stats stats;
     socklen_t len = sizeof(stats);
     int r;
 
     do {
         r = read_all(w);
-        left = end - now_ms();
+        left = end - (int64_t)(clock_now_us() / 1000);
         if (r == 0 && left > 0 && poll(&p, 1, (int)left) < 0 && errno != EINTR)
             r = -errno;
     } while (r == 0 && left > 0);

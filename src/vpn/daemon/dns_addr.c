@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "nft/nft.h"
 
 #define EXACT      1
@@ -33,14 +34,6 @@ struct dns_addr {
     uint64_t looked_us;
     enum dns_addr_state state;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static void begin(void *user)
 {
@@ -156,7 +149,7 @@ static void look_and_tell(struct dns_addr *d)
     int error = 0;
     enum dns_addr_state state = look(d, &error);
 
-    d->looked_us = now_us();
+    d->looked_us = clock_now_us();
     if (state == DNS_ADDR_FAILED) { /* somebody was quicker, or the kernel had no memory */
         (void)sd_event_source_set_time(d->timer, d->looked_us + 10 * SPACING_US);
         (void)sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
@@ -188,7 +181,7 @@ static int on_nft(sd_event_source *s, int fd, uint32_t revents, void *user)
         return 0;
     if (d->n_wanted == 0 && d->n_ours == 0)
         return 0;
-    if (now_us() < d->looked_us + SPACING_US) {
+    if (clock_now_us() < d->looked_us + SPACING_US) {
         (void)sd_event_source_set_time(d->timer, d->looked_us + SPACING_US);
         (void)sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
         return 0;

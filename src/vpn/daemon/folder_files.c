@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "vpn/daemon/folder_private.h"
 
 static void closedirp(DIR **d)
@@ -172,20 +173,10 @@ int folder_remove_dir(int dir, const char *name)
     return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-/* FNV-1a: told apart are honest changes; who could forge one owns the folder. */
-static uint64_t hash(uint64_t h, const void *bytes, size_t len)
-{
-    const uint8_t *p = bytes;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 /* 0 for what does not count: no regular file, hidden, or only remembered. */
 static uint64_t entry_hash(int dir, const char *sub, const char *name)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    uint64_t h = HASH_START;
     struct stat st;
 
     if (name[0] == '.' || (sub == NULL && strcmp(name, "remembered") == 0))
@@ -193,15 +184,15 @@ static uint64_t entry_hash(int dir, const char *sub, const char *name)
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return 0;
     if (sub != NULL)
-        h = hash(h, sub, strlen(sub) + 1);
-    h = hash(h, name, strlen(name));
-    h = hash(h, &st.st_dev, sizeof(st.st_dev));
-    h = hash(h, &st.st_ino, sizeof(st.st_ino));
-    h = hash(h, &st.st_size, sizeof(st.st_size));
-    h = hash(h, &st.st_mode, sizeof(st.st_mode));
-    h = hash(h, &st.st_uid, sizeof(st.st_uid));
-    h = hash(h, &st.st_mtim, sizeof(st.st_mtim));
-    return hash(h, &st.st_ctim, sizeof(st.st_ctim));
+        h = hash_bytes(h, sub, strlen(sub) + 1);
+    h = hash_bytes(h, name, strlen(name));
+    h = hash_bytes(h, &st.st_dev, sizeof(st.st_dev));
+    h = hash_bytes(h, &st.st_ino, sizeof(st.st_ino));
+    h = hash_bytes(h, &st.st_size, sizeof(st.st_size));
+    h = hash_bytes(h, &st.st_mode, sizeof(st.st_mode));
+    h = hash_bytes(h, &st.st_uid, sizeof(st.st_uid));
+    h = hash_bytes(h, &st.st_mtim, sizeof(st.st_mtim));
+    return hash_bytes(h, &st.st_ctim, sizeof(st.st_ctim));
 }
 
 static uint64_t dir_signature(int dir, const char *sub)
@@ -227,9 +218,9 @@ uint64_t folder_signature(const struct folder *f)
     uint64_t sum = 0;
 
     if (dir >= 0 && fstat(dir, &st) == 0) {
-        sum = hash(UINT64_C(0xcbf29ce484222325), &st.st_ino, sizeof(st.st_ino));
-        sum = hash(sum, &st.st_mode, sizeof(st.st_mode));
-        sum = hash(sum, &st.st_uid, sizeof(st.st_uid));
+        sum = hash_bytes(HASH_START, &st.st_ino, sizeof(st.st_ino));
+        sum = hash_bytes(sum, &st.st_mode, sizeof(st.st_mode));
+        sum = hash_bytes(sum, &st.st_uid, sizeof(st.st_uid));
     }
     if (dir >= 0)
         sum += dir_signature(dir, NULL);

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "vpn/daemon/folder_private.h"
 
 #define USEC_PER_MSEC 1000u
@@ -65,18 +66,9 @@ static void settle_later(struct folder_watcher *w)
     (void)sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
-static uint64_t name_hash(const char *name)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *name != '\0'; name++)
-        h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 static void note_unclosed(struct folder_watcher *w, const struct inotify_event *e)
 {
-    uint64_t h = name_hash(e->name);
+    uint64_t h = hash_bytes(HASH_START, e->name, strlen(e->name));
     size_t at = 0;
 
     while (at < w->n_unclosed && w->unclosed[at] != h)

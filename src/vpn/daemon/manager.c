@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "vpn/daemon/manager_private.h"
 
@@ -24,22 +25,12 @@
 #define ADOPT_US        (3 * SECOND)
 #define STOP_US         (2 * SECOND)
 
-static uint64_t clock_us(clockid_t clock)
+uint64_t manager_realtime_us(void)
 {
     struct timespec ts;
 
-    (void)clock_gettime(clock, &ts);
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
     return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec / 1000;
-}
-
-uint64_t manager_now_us(void)
-{
-    return clock_us(CLOCK_MONOTONIC);
-}
-
-uint64_t manager_realtime_us(void)
-{
-    return clock_us(CLOCK_REALTIME);
 }
 
 /* For an order that is not always the same; no secret depends on it. */
@@ -49,12 +40,12 @@ uint32_t manager_random(void)
 
     return getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random)
                ? random
-               : (uint32_t)manager_now_us();
+               : (uint32_t)clock_now_us();
 }
 
 void manager_arm(sd_event_source *timer, uint64_t delay_us)
 {
-    (void)sd_event_source_set_time(timer, manager_now_us() + delay_us);
+    (void)sd_event_source_set_time(timer, clock_now_us() + delay_us);
     (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
@@ -306,8 +297,9 @@ static void on_platform(void *user)
         log_notice("The service qubes-vpn was switched off: down, and sealed until the next boot");
         manager_post(m, EVENT_DOWN);
     }
-    if (m->door == DOOR_TUNNEL) /* a rule names a host now, or none does any more */
-        manager_send_wish(m, DOOR_TUNNEL);
+    /* a rule names a host now, or none does any more; or the proxy's name servers are known */
+    if (m->door == DOOR_TUNNEL || (m->proxy_wanted && !m->adopting))
+        manager_send_wish(m, m->door);
 }
 
 static void on_dns_addr(enum dns_addr_state state, int error, void *user)
@@ -399,9 +391,9 @@ static bool can_adopt(struct manager *m)
     m->server = s.server;
     m->tunnel_id = (struct tunnel_id){s.wish.tunnel_addr[0], s.wish.tunnel_addr[1], s.server};
     for (size_t i = 0; i < s.wish.n_carriers && m->n_targets < MANAGER_TARGETS_MAX; i++)
-        if (!s.wish.carriers[i].marked)
-            m->targets[m->n_targets++] = (struct openvpn_target){
-                s.wish.carriers[i].addr, s.wish.carriers[i].port, s.wish.carriers[i].protocol};
+        m->targets[m->n_targets++] = (struct openvpn_target){
+            s.wish.carriers[i].addr, s.wish.carriers[i].port, s.wish.carriers[i].protocol};
+    m->by_mark = s.wish.carriers[0].marked;
     return m->n_targets > 0;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "netlink/ct.h"
 #include "vpn/client/client.h"
@@ -309,7 +310,7 @@ void manager_client_start(struct manager *m)
 /* Not by itself: an idle tunnel wakes nobody. */
 void manager_poll(struct manager *m)
 {
-    uint64_t now = manager_now_us();
+    uint64_t now = clock_now_us();
 
     if (m->client == NULL || !m->tunnel_open || now < m->polled_us + POLL_SPACING_US)
         return;
@@ -343,17 +344,20 @@ void manager_check_client(struct manager *m)
 void manager_check_device(struct manager *m)
 {
     const struct addr *own[] = {&m->facts.addr4.addr, &m->facts.addr6.addr};
+    bool taken = m->network.is_full; /* what did not fit may be it */
     int r;
 
     if (m->client == NULL || !m->tunnel_open)
         return;
-    for (size_t i = 0; i < m->network.n_taken; i++)
+    for (size_t i = 0; i < m->network.n_taken && !taken; i++)
         for (size_t j = 0; j < ARRAY_SIZE(own); j++)
-            if (own[j]->family != 0 && addr_equal(own[j], &m->network.taken[i])) {
-                manager_error(m, "a qube or an uplink has the tunnel's address now");
-                manager_post(m, EVENT_CLIENT_BAD_PUSH);
-                return;
-            }
+            taken |= own[j]->family != 0 && addr_equal(own[j], &m->network.taken[i]);
+    if (taken) {
+        manager_error(m, m->network.is_full ? "there are more addresses here than can be looked at"
+                                            : "a qube or an uplink has the tunnel's address now");
+        manager_post(m, EVENT_CLIENT_BAD_PUSH);
+        return;
+    }
     r = device_is_configured(m->route, &m->facts);
     if (r == 0) {
         log_notice("Somebody changed the tunnel device: it is set up again");

@@ -10,20 +10,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "vpn/daemon/manager_private.h"
 
-#define HASH_START UINT64_C(0xcbf29ce484222325) /* FNV-1a: tells a change, withstands nobody */
-#define HASH_PRIME UINT64_C(0x100000001b3)
-
-static uint64_t hash_add(uint64_t h, const void *p, size_t len)
-{
-    const uint8_t *bytes = p;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ bytes[i]) * HASH_PRIME;
-    return h;
-}
 
 /* What the client will see of it: the text it is given, with every file it refers to. */
 static int digest_openvpn(const struct profile *p, uint64_t *ret)
@@ -36,14 +26,14 @@ static int digest_openvpn(const struct profile *p, uint64_t *ret)
 
     if (r < 0)
         return r;
-    *ret = hash_add(HASH_START, text, len);
+    *ret = hash_bytes(HASH_START, text, len);
     for (size_t i = 0; i < p->n_endpoints; i++) {
         const struct endpoint *e = &p->endpoints[i];
 
-        *ret = hash_add(*ret, e->host, strlen(e->host) + 1);
-        *ret = hash_add(*ret, &e->port, sizeof(e->port));
-        *ret = hash_add(*ret, &e->protocol, sizeof(e->protocol));
-        *ret = hash_add(*ret, &e->family, sizeof(e->family));
+        *ret = hash_bytes(*ret, e->host, strlen(e->host) + 1);
+        *ret = hash_bytes(*ret, &e->port, sizeof(e->port));
+        *ret = hash_bytes(*ret, &e->protocol, sizeof(e->protocol));
+        *ret = hash_bytes(*ret, &e->family, sizeof(e->family));
     }
     explicit_bzero(text, len);
     free(text);
@@ -58,7 +48,7 @@ static int digest_text(struct manager *m, const char *name, uint64_t *ret)
 
     if (r < 0)
         return r;
-    *ret = hash_add(HASH_START, text, len);
+    *ret = hash_bytes(HASH_START, text, len);
     explicit_bzero(text, len);
     free(text);
     return 0;
@@ -88,10 +78,10 @@ uint64_t manager_secrets_digest(struct manager *m, const char *name)
     uint64_t h = HASH_START;
 
     (void)folder_read_secrets(m->folder, name, &s);
-    h = hash_add(h, s.user, strlen(s.user) + 1);
-    h = hash_add(h, s.password, strlen(s.password) + 1);
-    h = hash_add(h, s.key_password, strlen(s.key_password) + 1);
-    h = hash_add(h, m->challenge, strlen(m->challenge));
+    h = hash_bytes(h, s.user, strlen(s.user) + 1);
+    h = hash_bytes(h, s.password, strlen(s.password) + 1);
+    h = hash_bytes(h, s.key_password, strlen(s.key_password) + 1);
+    h = hash_bytes(h, m->challenge, strlen(m->challenge));
     folder_secrets_wipe(&s);
     return h;
 }

@@ -68,6 +68,8 @@ struct manager {
     struct openvpn_target targets[MANAGER_TARGETS_MAX];
     size_t target_endpoint[MANAGER_TARGETS_MAX];
     size_t n_targets;
+    /* The kernel's WireGuard has no user: it is told by its mark, every process by its user. */
+    bool by_mark;
     struct network network;
     struct nl_sock *route, *netfilter;
     struct rt_monitor *rt_monitor;
@@ -107,7 +109,6 @@ void manager_post(struct manager *m, enum machine_event event);
 bool manager_wants_up(const struct manager *m);
 void manager_arm(sd_event_source *timer, uint64_t delay_us);
 void manager_disarm(sd_event_source *timer);
-uint64_t manager_now_us(void);
 uint64_t manager_realtime_us(void);
 uint32_t manager_random(void);
 void manager_arm_state(struct manager *m); /* the time limit of the state, from now */

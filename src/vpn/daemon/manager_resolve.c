@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "vpn/client/wireguard.h"
 #include "vpn/daemon/manager_private.h"
 
 #define NAMES_MAX   8       /* different names that are looked up in one try */
@@ -88,6 +89,7 @@ static void finish(struct manager *m)
         return;
     }
     keep_those_with_a_way(m);
+    m->by_mark = m->profile->kind == PROFILE_WIREGUARD && wireguard_in_kernel() > 0;
     manager_post(m, EVENT_RESOLVED);
 }
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "vpn/client/wireguard.h"
 
 /* ---- the wish ---- */
 
@@ -18,13 +18,10 @@ static void add_carrier(struct wish *w, const struct openvpn_target *t, bool mar
         w->carriers[w->n_carriers++] = (struct carrier){t->addr, t->port, t->protocol, marked};
 }
 
-/* The kernel's WireGuard has no user: it is told by its mark, every process by its user. */
 static void add_carriers(const struct manager *m, struct wish *w)
 {
-    bool marked = m->profile->kind == PROFILE_WIREGUARD && wireguard_in_kernel() > 0;
-
     for (size_t i = 0; i < m->n_targets; i++)
-        add_carrier(w, &m->targets[i], marked);
+        add_carrier(w, &m->targets[i], m->by_mark);
 }
 
 static void add_tunnel(const struct manager *m, struct wish *w)
@@ -94,7 +91,7 @@ static void tunnel_granted(struct manager *m)
     if (m->tunnel_open)
         return;
     m->tunnel_open = st->has_tunnel = m->was_up = true;
-    m->up_us = manager_now_us();
+    m->up_us = clock_now_us();
     m->tried = m->refusals = 0;
     st->tunnel = m->facts;
     st->connects++;

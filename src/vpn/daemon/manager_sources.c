@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "nft/nft.h"
 
@@ -156,7 +157,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *user)
     (void)sd_notify(0, "WATCHDOG=1");
     look_at_clock(user);
     manager_check_client(user);
-    (void)sd_event_source_set_time(s, manager_now_us() + TICK_US);
+    (void)sd_event_source_set_time(s, clock_now_us() + TICK_US);
     return 0;
 }
 
@@ -234,7 +235,7 @@ int manager_sources_new(struct manager *m)
     if (r >= 0)
         r = sd_event_source_set_enabled(m->uplink_timer, SD_EVENT_OFF);
     if (r >= 0)
-        r = sd_event_add_time(m->loop, &m->tick, CLOCK_MONOTONIC, manager_now_us() + TICK_US, LAZY,
+        r = sd_event_add_time(m->loop, &m->tick, CLOCK_MONOTONIC, clock_now_us() + TICK_US, LAZY,
                               on_tick, m);
     if (r >= 0)
         r = sd_event_source_set_enabled(m->tick, SD_EVENT_ON);

@@ -4,30 +4,20 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "netlink/rt.h"
 
 #define GROUP_VIF  2
-#define HASH_START UINT64_C(0xcbf29ce484222325) /* FNV-1a */
-#define HASH_PRIME UINT64_C(0x100000001b3)
 
 struct reading {
     struct network *n;
     const char *tunnel;
 };
 
-static uint64_t hash_add(uint64_t h, const void *p, size_t len)
-{
-    const uint8_t *bytes = p;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ bytes[i]) * HASH_PRIME;
-    return h;
-}
-
 static uint64_t hash_addr(uint64_t h, const struct addr *a)
 {
-    h = hash_add(h, &a->family, sizeof(a->family));
-    return hash_add(h, a->bytes, sizeof(a->bytes));
+    h = hash_bytes(h, &a->family, sizeof(a->family));
+    return hash_bytes(h, a->bytes, sizeof(a->bytes));
 }
 
 void network_add_taken(struct network *n, const struct addr *a)
@@ -70,7 +60,7 @@ static int take_link(const struct rt_link *link, void *user)
         .index = link->index,
         .uplink = !vif && link->carrier,
         .vif = vif,
-        .name_hash = hash_add(HASH_START, link->name, strlen(link->name)),
+        .name_hash = hash_bytes(HASH_START, link->name, strlen(link->name)),
     };
     return 0;
 }
@@ -118,7 +108,7 @@ static int take_route(const struct rt_route *route, void *user)
     if (route->dst.len == 0 && link->uplink) {
         uint64_t h = hash_addr(link->name_hash ^ link->index, &route->gateway);
 
-        n->default_hash += hash_add(h, &route->metric, sizeof(route->metric));
+        n->default_hash += hash_bytes(h, &route->metric, sizeof(route->metric));
         n->way4 |= route->dst.addr.family == AF_INET;
         n->way6 |= route->dst.addr.family == AF_INET6;
     }

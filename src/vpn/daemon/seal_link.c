@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 #define EXACT          1 /* microseconds; 0 would mean 250 ms to sd-event */
@@ -35,17 +36,9 @@ struct seal_link {
     void *report_user;
 };
 
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static void arm(sd_event_source *timer, uint64_t delay)
 {
-    (void)sd_event_source_set_time(timer, now_us() + delay);
+    (void)sd_event_source_set_time(timer, clock_now_us() + delay);
     (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
