@@ -5,13 +5,13 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/memory_file.h"
 #include "nft/nft.h"
 
 #define LOAD_LIMIT_MS 5000
@@ -22,41 +22,10 @@ struct load_output {
     size_t size, len;
 };
 
-static int64_t now_ms(void)
+static int child_start(const char *program, bool check, int in, int out, pid_t *ret)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail with this clock */
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static int memory_file(const char *text, int *ret)
-{
-    _cleanup_(closep) int fd = memfd_create("nft", MFD_CLOEXEC);
-    size_t left = strlen(text);
-
-    if (fd < 0)
-        return -errno;
-    while (left > 0) {
-        ssize_t n = write(fd, text, left);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        text += n;
-        left -= (size_t)n;
-    }
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
-    *ret = TAKE_FD(fd);
-    return 0;
-}
-
-static int child_start(const char *program, int in, int out, pid_t *ret)
-{
-    char name[] = "nft", option[] = "-f", from[] = "-";
-    char *argv[] = {name, option, from, NULL}, *envp[] = {NULL};
+    char name[] = "nft", option[] = "-f", checked[] = "-cf", from[] = "-";
+    char *argv[] = {name, check ? checked : option, from, NULL}, *envp[] = {NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t all, none;
@@ -116,13 +85,13 @@ static bool output_take(struct load_output *o, int fd)
  */
 static int child_watch(int pidfd, int out, struct load_output *o)
 {
-    const int64_t deadline = now_ms() + LOAD_LIMIT_MS;
+    const int64_t deadline = (int64_t)(clock_now_us() / 1000) + LOAD_LIMIT_MS;
     bool open = true;
 
     for (;;) {
         struct pollfd p[] = {{.fd = pidfd, .events = POLLIN},
                              {.fd = open ? out : -1, .events = POLLIN}};
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - (int64_t)(clock_now_us() / 1000);
         int n = left > 0 ? poll(p, ARRAY_SIZE(p), (int)left) : 0;
 
         if (n < 0 && errno == EINTR)
@@ -162,7 +131,7 @@ static int child_finish(pid_t pid, int out, struct load_output *o)
     return info.si_code == CLD_EXITED && info.si_status == 0 ? 0 : -EBADMSG;
 }
 
-int nft_load_text(const char *nft_program, const char *text, char *err, size_t err_size)
+static int run(const char *nft_program, bool check, const char *text, char *err, size_t err_size)
 {
     struct load_output o = {.text = err, .size = err_size};
     _cleanup_(closep) int in = -1, out = -1, ours = -1;
@@ -173,7 +142,7 @@ int nft_load_text(const char *nft_program, const char *text, char *err, size_t e
         err[0] = '\0';
     if (nft_program[0] != '/')
         return -EINVAL;
-    r = memory_file(text, &in);
+    r = memory_file("nft", text, strlen(text), &in);
     if (r < 0)
         return r;
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -183,7 +152,7 @@ int nft_load_text(const char *nft_program, const char *text, char *err, size_t e
     if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return -errno;
 
-    r = child_start(nft_program, in, out, &pid);
+    r = child_start(nft_program, check, in, out, &pid);
     if (r < 0)
         return r;
     out = close_fd(out);
@@ -191,4 +160,14 @@ int nft_load_text(const char *nft_program, const char *text, char *err, size_t e
     if (err_size > 0)
         err[o.len] = '\0';
     return r;
+}
+
+int nft_load_text(const char *nft_program, const char *text, char *err, size_t err_size)
+{
+    return run(nft_program, false, text, err, err_size);
+}
+
+int nft_check_text(const char *nft_program, const char *text, char *err, size_t err_size)
+{
+    return run(nft_program, true, text, err, err_size);
 }

@@ -164,3 +164,5 @@ int nft_monitor_read(struct nft_monitor *m, uint32_t *ret_generation);
  * Only for skeletons; it blocks the caller for a few milliseconds. 0, -EBADMSG when nft refused.
  */
 int nft_load_text(const char *nft_program, const char *text, char *err, size_t err_size);
+/* The same with "-cf": the kernel judges the whole transaction and changes nothing. */
+int nft_check_text(const char *nft_program, const char *text, char *err, size_t err_size);

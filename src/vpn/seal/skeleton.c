@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "nft/nft.h"
 #include "vpn/seal/elements.h"
 
@@ -23,33 +25,26 @@ static const char *const chains_inet[] = {
 };
 static const char *const chains_netdev[] = {SKELETON_EGRESS, "egress4", "egress6"};
 
+#define ANEW(family)                                                                               \
+    "delete table " family " " SEAL_NFT_TABLE "\nadd table " family " " SEAL_NFT_TABLE "\n"
+
 static const struct part {
     enum seal_layer layer;
     uint8_t family;
     const char *text;
+    const char *anew; /* takes away what is there and makes an empty table, for a check */
     const char *const *chains;
     size_t n_chains;
 } parts[] = {
-    {LAYER_INET, NFPROTO_INET, text_inet, chains_inet, ARRAY_SIZE(chains_inet)},
-    {LAYER_EGRESS, NFPROTO_NETDEV, text_netdev, chains_netdev, ARRAY_SIZE(chains_netdev)},
+    {LAYER_INET, NFPROTO_INET, text_inet, ANEW("inet"), chains_inet, ARRAY_SIZE(chains_inet)},
+    {LAYER_EGRESS, NFPROTO_NETDEV, text_netdev, ANEW("netdev"), chains_netdev,
+     ARRAY_SIZE(chains_netdev)},
 };
-
-#define FNV_START 0xcbf29ce484222325ULL
-#define FNV_PRIME 0x100000001b3ULL
-
-static uint64_t hash(uint64_t h, const void *p, size_t len)
-{
-    const uint8_t *bytes = p;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ bytes[i]) * FNV_PRIME;
-    return h;
-}
 
 /* The text and what the kernel has of it: another version of the program gives another number. */
 static int fingerprint(struct nl_sock *nft, const struct part *part, uint64_t *ret)
 {
-    uint64_t h = hash(FNV_START, part->text, strlen(part->text));
+    uint64_t h = hash_bytes(HASH_START, part->text, strlen(part->text));
 
     for (size_t i = 0; i < part->n_chains; i++) {
         uint64_t digest;
@@ -57,7 +52,7 @@ static int fingerprint(struct nl_sock *nft, const struct part *part, uint64_t *r
 
         if (r < 0)
             return r;
-        h = hash(h, &digest, sizeof(digest));
+        h = hash_bytes(h, &digest, sizeof(digest));
     }
     for (unsigned set = 0; set < SEAL_SETS; set++) {
         struct nft_set name = elements_set((enum seal_set)set);
@@ -69,7 +64,7 @@ static int fingerprint(struct nl_sock *nft, const struct part *part, uint64_t *r
         r = nft_digest_set(nft, &name, &digest);
         if (r < 0)
             return r;
-        h = hash(h, &digest, sizeof(digest));
+        h = hash_bytes(h, &digest, sizeof(digest));
     }
     *ret = h;
     return 0;
@@ -155,6 +150,8 @@ int skeleton_read(struct nl_sock *nft, unsigned layers, struct seal_model *m)
 
 /* ---- loading ---- */
 
+#define TEXT_MAX (sizeof(text_inet) + sizeof(text_netdev) + 512) /* and room for ANEW() */
+
 static int keep_fingerprint(struct nl_sock *nft, const struct part *part)
 {
     _cleanup_(nft_batch_freep) struct nft_batch *b = NULL;
@@ -195,8 +192,44 @@ static int make_table(struct nl_sock *nft, const struct part *part)
     return r == 1 ? nft_table_write(nft, part->family, SEAL_NFT_TABLE, NFT_TABLE_PLAIN) : r;
 }
 
-static int prepare(struct nl_sock *nft, unsigned missing)
+/* Text for the missing layers, for an empty table or to be laid over what is there. */
+static void compose(unsigned missing, bool anew, char ret[TEXT_MAX])
 {
+    size_t len = 0;
+
+    ret[0] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if ((missing & parts[i].layer) != 0)
+            len += (size_t)snprintf(ret + len, TEXT_MAX - len, "%s%s",
+                                    anew ? parts[i].anew : "", parts[i].text);
+}
+
+/*
+ * Takes the tables away for new ones, but only when the text would load without them: strange rules
+ * seal better than none, and a flag of a table cannot change in the transaction that fills it.
+ */
+static int start_over(struct nl_sock *nft, const char *nft_program, unsigned missing, char *why,
+                      size_t why_size)
+{
+    char text[TEXT_MAX];
+    int r;
+
+    compose(missing, true, text);
+    r = nft_check_text(nft_program, text, why, why_size);
+    for (size_t i = 0; i < ARRAY_SIZE(parts) && r == 0; i++) {
+        if ((missing & parts[i].layer) == 0)
+            continue;
+        r = nft_table_remove(nft, parts[i].family, SEAL_NFT_TABLE);
+        if (r == 0 || r == -ENOENT)
+            r = make_table(nft, &parts[i]);
+    }
+    return r;
+}
+
+/* *ret_strange: one that somebody else made is there, which cannot be taken into ownership. */
+static int make_missing_tables(struct nl_sock *nft, unsigned missing, bool *ret_strange)
+{
+    *ret_strange = false;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         struct nft_table table = {0};
         int r = 0;
@@ -204,10 +237,9 @@ static int prepare(struct nl_sock *nft, unsigned missing)
         if ((missing & parts[i].layer) == 0)
             continue;
         r = nft_table_read(nft, parts[i].family, SEAL_NFT_TABLE, &table);
-        /* one that somebody else made cannot be taken into ownership */
         if (r > 0 && (table.flags & NFT_TABLE_PERSISTENT) == 0)
-            r = nft_table_remove(nft, parts[i].family, SEAL_NFT_TABLE);
-        if (r == 0)
+            *ret_strange = true;
+        else if (r == 0)
             r = make_table(nft, &parts[i]);
         if (r < 0)
             return r;
@@ -215,32 +247,24 @@ static int prepare(struct nl_sock *nft, unsigned missing)
     return 0;
 }
 
-static int load_text(const char *nft_program, unsigned missing, char *why, size_t why_size)
+static int load_text(struct nl_sock *nft, const char *nft_program, unsigned missing, char *why,
+                     size_t why_size)
 {
-    char text[sizeof(text_inet) + sizeof(text_netdev)] = "";
-    size_t len = 0;
+    char text[TEXT_MAX];
+    bool strange;
+    int r = make_missing_tables(nft, missing, &strange);
 
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if ((missing & parts[i].layer) != 0) {
-            size_t n = strlen(parts[i].text);
-
-            memcpy(text + len, parts[i].text, n + 1);
-            len += n;
-        }
-    return nft_load_text(nft_program, text, why, why_size);
-}
-
-/* Something of the same name that our text cannot be laid over: another shape of a set or chain. */
-static int start_over(struct nl_sock *nft, unsigned missing)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if ((missing & parts[i].layer) != 0) {
-            int r = nft_table_remove(nft, parts[i].family, SEAL_NFT_TABLE);
-
-            if (r < 0)
-                return r;
-        }
-    return prepare(nft, missing);
+    if (r == 0 && strange)
+        r = start_over(nft, nft_program, missing, why, why_size);
+    if (r < 0)
+        return r;
+    compose(missing, false, text);
+    r = nft_load_text(nft_program, text, why, why_size);
+    if (r != -EBADMSG || strange)
+        return r;
+    /* a set or chain of another shape is there, over which the text cannot be laid */
+    r = start_over(nft, nft_program, missing, why, why_size);
+    return r < 0 ? r : nft_load_text(nft_program, text, why, why_size);
 }
 
 /* Our own ownership keeps nft out as well. */
@@ -267,12 +291,8 @@ int skeleton_load(struct nl_sock *nft, const char *nft_program, unsigned layers,
     int r = check_owner(nft, missing);
 
     why[0] = '\0';
-    if (r == 0)
-        r = prepare(nft, missing);
     if (r == 0 && missing != 0)
-        r = load_text(nft_program, missing, why, why_size);
-    if (r == -EBADMSG && start_over(nft, missing) == 0)
-        r = load_text(nft_program, missing, why, why_size);
+        r = load_text(nft, nft_program, missing, why, why_size);
     for (size_t i = 0; i < ARRAY_SIZE(parts) && r >= 0; i++) {
         if ((layers & parts[i].layer) == 0)
             continue;
