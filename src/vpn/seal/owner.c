@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
@@ -36,16 +37,8 @@ struct owner {
     struct server *server;
     int stored; /* the socket that the service manager holds, by its number here; -1: none */
     uint64_t retry_us;
-    bool said_armed, said_broken;
+    bool said_armed, said_broken, said_switch;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- the socket that owns the tables ---- */
 
@@ -104,6 +97,9 @@ static void tell(struct owner *o)
         log_warning("A routing rule before ours was removed (%s): in a VPN qube the ones up to "
                     "priority 80 are the seal's. Put yours behind",
                     s->foreign);
+    if (s->armed && s->why[0] != '\0' && !o->said_switch)
+        log_warning("Sealed, but a kernel switch could not be set: %s. The tunnel may not work", s->why);
+    o->said_switch = s->armed && s->why[0] != '\0';
     if (s->armed && o->said_broken)
         log_notice("Sealed again");
     if (!s->armed && !o->said_broken && s->why[0] != '\0') {
@@ -118,7 +114,7 @@ static void arm_retry(struct owner *o)
     o->retry_us = o->retry_us == 0 ? RETRY_US : o->retry_us * 2;
     if (o->retry_us > RETRY_MAX)
         o->retry_us = RETRY_MAX;
-    (void)sd_event_source_set_time(o->retry, now_us() + o->retry_us);
+    (void)sd_event_source_set_time(o->retry, clock_now_us() + o->retry_us);
     (void)sd_event_source_set_enabled(o->retry, SD_EVENT_ONESHOT);
 }
 
@@ -169,7 +165,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *user)
     (void)usec;
     (void)sd_notify(0, "WATCHDOG=1");
     schedule(o);
-    (void)sd_event_source_set_time(s, now_us() + TICK_US);
+    (void)sd_event_source_set_time(s, clock_now_us() + TICK_US);
     return 0;
 }
 
@@ -277,7 +273,7 @@ static int add_signals(struct owner *o)
 
 static int add_timers(struct owner *o)
 {
-    int r = sd_event_add_time(o->loop, &o->tick, CLOCK_MONOTONIC, now_us() + TICK_US, LAZY_US,
+    int r = sd_event_add_time(o->loop, &o->tick, CLOCK_MONOTONIC, clock_now_us() + TICK_US, LAZY_US,
                               on_tick, o);
 
     if (r >= 0)

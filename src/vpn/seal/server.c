@@ -8,14 +8,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define CONNECTIONS_MAX 16
-#define QUIET_S         60
+#define QUIET_US        UINT64_C(60000000)
 
 struct connection {
     struct server *server;
@@ -30,7 +30,7 @@ struct server {
     int fd;
     sd_event *loop;
     sd_event_source *source;
-    time_t quiet_until; /* monotonic */
+    uint64_t quiet_until; /* monotonic */
     struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -116,12 +116,11 @@ static struct connection *free_place(struct server *s)
 /* Everybody may knock as often as they like; the journal is not theirs to fill. */
 static bool may_say(struct server *s)
 {
-    struct timespec now;
+    uint64_t now = clock_now_us();
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec < s->quiet_until)
+    if (now < s->quiet_until)
         return false;
-    s->quiet_until = now.tv_sec + QUIET_S;
+    s->quiet_until = now + QUIET_US;
     return true;
 }
 
@@ -184,8 +183,10 @@ static int make_socket(const char *path, int *ret)
     if (strlen(path) >= sizeof(name.sun_path))
         return -ENAMETOOLONG;
     memcpy(name.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (struct sockaddr *)&name, sizeof(name)) == 0)
-        return -EADDRINUSE;
+    if (connect(fd, (struct sockaddr *)&name, sizeof(name)) == 0 || errno == EAGAIN)
+        return -EADDRINUSE; /* EAGAIN: so many wait there that there is no room for one more */
+    if (errno != ECONNREFUSED && errno != ENOENT)
+        return -errno;
     (void)unlink(path);
     if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || listen(fd, CONNECTIONS_MAX) < 0)
         return -errno;
