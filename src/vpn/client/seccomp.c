@@ -110,7 +110,7 @@ static int refuse_processes(void)
         [P_KILL] = RETURN(SECCOMP_RET_KILL_PROCESS),
     };
 
-    return NATIVE == 0 ? 0 : filter_add(code, P_LENGTH);
+    return NATIVE == 0 ? -EOPNOTSUPP : filter_add(code, P_LENGTH);
 }
 
 int seccomp_prepare_openvpn(void *unused)
@@ -141,5 +141,5 @@ int seccomp_prepare_wireguard(void *unused)
     int r = refuse_processes();
 
     (void)unused;
-    return r < 0 || NATIVE == 0 ? r : filter_add(code, LENGTH);
+    return r < 0 ? r : filter_add(code, LENGTH);
 }

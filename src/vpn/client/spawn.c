@@ -31,12 +31,13 @@ static const char *const default_envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 
 static int child_reset_signals(void)
 {
-    struct sigaction standard = {.sa_handler = SIG_DFL};
+    static const uint64_t standard[8]; /* the kernel's structure, of all zeros: SIG_DFL */
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigset_t none;
 
+    /* not by libc, which leaves its own two as whoever started us had them; SIGKILL, SIGSTOP refuse */
     for (int n = 1; n < NSIG; n++)
-        (void)sigaction(n, &standard, NULL); /* SIGKILL, SIGSTOP and libc's own refuse */
+        (void)syscall(SYS_rt_sigaction, n, standard, NULL, sizeof(uint64_t));
     (void)sigaction(SIGXFSZ, &ignore, NULL); /* so that a full log is an error and not the end */
     (void)sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
