@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/local_socket.h"
 
 #define RECEIVE_SIZE       32768
 #define TIMER_ACCURACY_USEC 10000
@@ -264,24 +264,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
     return 0;
 }
 
-static int connect_to(const char *path, int *ret)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    _cleanup_(closep) int fd = -1;
-
-    if (strlen(path) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    /* A local socket connects at once or not at all; EAGAIN says that its backlog is full. */
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return -errno;
-    *ret = TAKE_FD(fd);
-    return 0;
-}
-
 int qdb_conn_new(sd_event *event, const struct qdb_conn_config *config, struct qdb_conn **ret)
 {
     _cleanup_(qdb_conn_freep) struct qdb_conn *c = calloc(1, sizeof(*c));
@@ -296,7 +278,7 @@ int qdb_conn_new(sd_event *event, const struct qdb_conn_config *config, struct q
     c->fd = -1;
     c->mask = EPOLLIN;
     qdb_decoder_init(&c->decoder, QDB_END_CLIENT);
-    r = connect_to(config->socket, &c->fd);
+    r = local_connect(config->socket, &c->fd);
     if (r < 0)
         return r;
     r = sd_event_add_io(event, &c->io, c->fd, c->mask, on_io, c);

@@ -100,7 +100,7 @@ static void mirror_fail(struct qdb_mirror *m, int error)
     m->pending_count = 0;
     m->read_again = false;
     /* An absent socket needs no polling when its directory is watched. */
-    if (qdb_locator_watch(&m->locator) && error == -ENOENT)
+    if (local_watch_start(&m->locator.watch) && error == -ENOENT)
         timer_stop(m);
     else
         timer_set(m, retry_next(m));
@@ -203,7 +203,7 @@ static void reading_too_big(struct qdb_mirror *m)
     m->command = qdb_conn_free(m->command);
     m->pending_count = 0;
     m->read_again = false;
-    qdb_locator_unwatch(&m->locator);
+    local_watch_stop(&m->locator.watch);
     if (changed)
         request_reading(m);
     go_unreadable(m, -E2BIG);
@@ -215,7 +215,7 @@ static void reading_end(struct qdb_mirror *m)
     m->readable = true;
     m->told_error = 0;
     m->retry_usec = RETRY_FIRST_USEC;
-    qdb_locator_unwatch(&m->locator);
+    local_watch_stop(&m->locator.watch);
     if (m->read_again)
         request_reading(m);
     else
@@ -363,7 +363,7 @@ static void attempt(struct qdb_mirror *m)
         .type = QDB_CMD_WATCH, .path = "/", .answer = on_watch, .user = m};
     int r;
 
-    (void)qdb_locator_watch(&m->locator); /* before looking, so that no appearance is missed */
+    (void)local_watch_start(&m->locator.watch); /* before looking, so that no appearance is missed */
     m->state = STATE_WATCHING;
     r = connect_watch(m);
     if (r >= 0)
