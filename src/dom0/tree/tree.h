@@ -89,10 +89,18 @@ const char *tree_feature(const struct tree *t, const struct qube *q, enum featur
  * value makes no sense, the qube is left incomplete. */
 int qube_set_property(struct qube *q, struct str name, struct str value);
 void qube_set_state(struct qube *q, struct str state); /* "Running", "Halted", ... */
+/* Starting, running or paused: it has, or is about to have, a network. */
+bool qube_is_alive(const struct qube *q);
 
-/* Takes what the properties say for the live attachment: at a start, or a change of network. */
+/*
+ * Takes what the properties say for the live attachment: at a start, or a change of network. Not
+ * while FEATURE_DEFERRED is set and an attachment is known: read that feature first.
+ */
 void qube_attach(struct qube *q);
 void qube_detach(struct qube *q);
+/* The net qube it is attached to (FEATURE_DEFERRED counts); the property when it is not alive or
+ * nothing is known. "" none. Borrowed. */
+const char *qube_netvm(const struct qube *q);
 
 /*
  * The net qubes on the way of a qube from the next one to the outermost, by live attachments (the

@@ -35,6 +35,16 @@ struct wish {
     char *value; /* owned; NULL for FIREWALL */
 };
 
+/*
+ * Choices, where more than one would be possible:
+ * - A moment in `expires` that has passed: no record at all. The marker stands at each hop, so
+ *   nothing else opens in its place, and the router ends by its own clock anyway.
+ * - Each family stands alone: a problem of the IPv4 address leaves IPv6 open. Only a published port
+ *   that is wanted twice closes both families of both qubes.
+ * - An empty feature is an unset one (so says a qube that its template's does not count), but for
+ *   `allow`, where it opens nothing.
+ * - Templates are not exposed: their features are for the qubes that are based on them.
+ */
 enum problem_kind { /* for --json and exit statuses; the text says it to people */
     PROBLEM_GRAMMAR,    /* a feature does not parse: names it */
     PROBLEM_ADDRESS,    /* no, or an unusable address */
@@ -48,6 +58,7 @@ enum problem_kind { /* for --json and exit statuses; the text says it to people 
     PROBLEM_TOO_LONG,   /* the record does not fit QubesDB, or the chain is too long */
     PROBLEM_EXPIRED,
     PROBLEM_HALTED,     /* not an error: it is exposed when it runs */
+    PROBLEM_INCOMPLETE, /* qubesd has not told (or nonsense) about the qube or the hop */
 };
 
 struct problem {
@@ -61,27 +72,32 @@ struct problem {
 struct wishes {
     struct wish *wishes; /* owned; sorted by (where, path) */
     size_t n, capacity;
-    struct problem *problems; /* owned; by qube */
+    struct problem *problems; /* owned; sorted by (whose, kind, hop, family) */
     size_t n_problems, problems_capacity;
+    int64_t next_expiry; /* when to compute again at the latest; 0: no need by the clock */
 };
 
-/* Does somebody ask for this qube to be exposed? (routing-method forward, or anything published) */
+/*
+ * Does somebody ask for this qube to be exposed? (routing-method forward, or anything published; an
+ * unknown routing-method asks too, to be told of as a PROBLEM_GRAMMAR)
+ */
 bool wish_is_asked(const struct tree *t, const struct qube *q);
 
 /* now: seconds since 1970. 0 or -ENOMEM. */
 int wish_compute(const struct tree *t, int64_t now, struct wishes *ret);
 void wishes_done(struct wishes *w);
 
-/* One problem-free or not, what features say of a qube, parsed; for qvm-expose --dry-run too. */
+/* What the features of a qube say, parsed; for qvm-expose --dry-run too. */
 struct exposure {
     bool forward;
     bool has_allow;
     struct allow allow;     /* owned */
     struct publish publish; /* owned */
-    int64_t expires;
-    unsigned limit;
+    int64_t expires; /* 0: never */
+    unsigned limit;  /* 0: none */
     bool log, keep;
 };
+#define EXPOSURE_LIMIT_MAX 1000000
 /* 0, -EINVAL (why names the feature), -ENOMEM. */
 int exposure_of(const struct tree *t, const struct qube *q, struct exposure *ret,
                 char why[static WISH_WHY_MAX]);
