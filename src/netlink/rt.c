@@ -203,6 +203,7 @@ int rt_route_parse(const struct nlmsghdr *nlh, rt_route_fn fn, void *user)
         return -EBADMSG;
     }
     route.metric = attr_u32(tb[RTA_PRIORITY]);
+    route.protocol = rtm.rtm_protocol;
     route.gone = nlh->nlmsg_type == RTM_DELROUTE;
     if (tb[RTA_MULTIPATH].p != NULL)
         return route_parse_hops(tb[RTA_MULTIPATH], rtm.rtm_family, &route, fn, user);
@@ -338,6 +339,44 @@ int rt_dump_routes(struct nl_sock *s, rt_begin_fn begin, rt_route_fn fn, void *u
     rtm->rtm_type = RTN_UNICAST;
     mnl_attr_put_u32(nlh, RTA_TABLE, RT_TABLE_MAIN);
     return table_dump(s, nlh, &d);
+}
+
+static int route_request(struct nl_sock *s, uint16_t type, uint16_t flags,
+                         const struct rt_route *route)
+{
+    uint8_t family = route->dst.addr.family;
+    struct nlmsghdr *nlh;
+    struct request q;
+    struct rtmsg *rtm;
+
+    if (route->oif == 0 || !family_is_ip(family) || route->dst.len != addr_bits(family) ||
+        route->gateway.family != family)
+        return -EINVAL;
+    rtm = request_init(&q, type, flags, sizeof(*rtm), &nlh);
+    rtm->rtm_family = family;
+    rtm->rtm_dst_len = route->dst.len;
+    rtm->rtm_table = RT_TABLE_MAIN;
+    rtm->rtm_protocol = route->protocol;
+    rtm->rtm_scope = RT_SCOPE_UNIVERSE;
+    rtm->rtm_type = RTN_UNICAST;
+    rtm->rtm_flags = type == RTM_NEWROUTE ? RTNH_F_ONLINK : 0;
+    mnl_attr_put(nlh, RTA_DST, addr_size(family), route->dst.addr.bytes);
+    mnl_attr_put(nlh, RTA_GATEWAY, addr_size(family), route->gateway.bytes);
+    mnl_attr_put_u32(nlh, RTA_OIF, route->oif);
+    mnl_attr_put_u32(nlh, RTA_PRIORITY, route->metric);
+    return nl_request(s, nlh);
+}
+
+int rt_route_add(struct nl_sock *s, const struct rt_route *route)
+{
+    return route_request(s, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route);
+}
+
+int rt_route_del(struct nl_sock *s, const struct rt_route *route)
+{
+    int r = route_request(s, RTM_DELROUTE, 0, route);
+
+    return r == -ESRCH || r == -ENODEV ? 0 : r; /* routes go with their link */
 }
 
 int rt_dump_proxies(struct nl_sock *s, rt_begin_fn begin, rt_proxy_fn fn, void *user)

@@ -39,6 +39,7 @@ struct rt_route {
     struct addr gateway; /* family 0: none */
     uint32_t oif;
     uint32_t metric;
+    uint8_t protocol; /* RTPROT_* of who made it */
     bool gone;
 };
 
@@ -59,6 +60,14 @@ typedef int (*rt_addr_fn)(const struct rt_addr *addr, void *user);
 int rt_dump_links(struct nl_sock *s, rt_begin_fn begin, rt_link_fn fn, void *user);
 int rt_dump_addrs(struct nl_sock *s, rt_begin_fn begin, rt_addr_fn fn, void *user);
 int rt_dump_routes(struct nl_sock *s, rt_begin_fn begin, rt_route_fn fn, void *user);
+
+/*
+ * A route of table main to one address by a gateway that is taken to be on the link (RTNH_F_ONLINK),
+ * made by protocol. Adding replaces the one of the same destination and metric; deleting what is
+ * not there is success. The length of dst must be full.
+ */
+int rt_route_add(struct nl_sock *s, const struct rt_route *route);
+int rt_route_del(struct nl_sock *s, const struct rt_route *route);
 
 /*
  * Proxy neighbour entries (NTF_PROXY), both families in one call. The kernel sends no notification

@@ -97,6 +97,61 @@ static void change_proxies(struct work *w, enum op_kind kind)
     }
 }
 
+/* ---- routes by another net qube ---- */
+
+static void change_route(struct work *w, struct op *op)
+{
+    struct rt_route route = {
+        .dst = {op->addr, addr_bits(op->addr.family)},
+        .gateway = op->object.src_lo,
+        .oif = op->object.uplink_index,
+        .metric = op->object.metric,
+        .protocol = KERNEL_PROTOCOL,
+    };
+    struct planned *planned;
+    int r = op->kind == OP_ADD ? rt_route_add(w->k->route, &route)
+                               : rt_route_del(w->k->route, &route);
+
+    if (r == 0)
+        return;
+    op->failed = true;
+    planned = planned_of(w, &op->addr);
+    if (planned != NULL && planned->error == 0)
+        planned->error = r;
+    if (planned != NULL && op->kind == OP_ADD)
+        model_remove_actual(planned->slot, &op->object);
+    /* the vif may be gone, or another one leads to the gateway by now */
+    w->result.again_network = true;
+}
+
+/* What is done to one address stands together. */
+static bool replaced(const struct plan *p, size_t at)
+{
+    const struct op *op = &p->ops[at];
+    size_t from = at;
+
+    while (from > 0 && addr_equal(&p->ops[from - 1].addr, &op->addr))
+        from--;
+    for (size_t i = from; i < p->n_ops && addr_equal(&p->ops[i].addr, &op->addr); i++) {
+        if (p->ops[i].kind == OP_ADD && p->ops[i].object.kind == OBJECT_ROUTE &&
+            p->ops[i].object.metric == op->object.metric)
+            return true;
+    }
+    return false;
+}
+
+/* Adding replaces: a way that changes is never gone in between. */
+static void change_routes(struct work *w)
+{
+    for (size_t i = 0; i < w->p->n_ops; i++) {
+        struct op *op = &w->p->ops[i];
+
+        if (op->object.kind == OBJECT_ROUTE &&
+            (op->kind == OP_ADD || (op->kind == OP_REMOVE && !replaced(w->p, i))))
+            change_route(w, op);
+    }
+}
+
 /* ---- the nft transaction ---- */
 
 static int add_element_op(struct nft_batch *batch, const struct op *op)
@@ -126,7 +181,7 @@ static int add_element_ops(struct nft_batch *batch, const struct plan *p, enum o
     for (size_t i = 0; i < p->n_ops && r == 0; i++) {
         const struct op *op = &p->ops[i];
 
-        if (op->kind == kind && op->object.kind != OBJECT_PROXY &&
+        if (op->kind == kind && op->object.kind < OBJECT_SETS &&
             (only == NULL || addr_equal(only, &op->addr)))
             r = add_element_op(batch, op);
     }
@@ -350,6 +405,7 @@ static int apply_rest(struct work *w, bool switches)
     int r = switches ? change_switches(w) : 0;
 
     forget_flows(w);
+    change_routes(w);
     change_proxies(w, OP_ADD);
     return r;
 }

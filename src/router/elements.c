@@ -16,6 +16,8 @@ static const char *const set_names[] = {
     [OBJECT_PUBLISHED] = "network-server-published",
     [OBJECT_PUBLISHED_FROM] = "network-server-published-from",
     [OBJECT_DNAT] = "published",             [OBJECT_OWN] = "own-address",
+    [OBJECT_LENT] = "lent",                  [OBJECT_ALLOWED] = "allowed",
+    [OBJECT_DOWNSTREAM] = "downstream",
 };
 
 uint8_t elements_family(enum family_index family)
@@ -30,8 +32,10 @@ const char *elements_family_name(enum family_index family)
 
 struct nft_set elements_set(enum object_kind kind, enum family_index family)
 {
-    return (struct nft_set){elements_family(family),
-                            OBJECT_IS_ACCESS(kind) ? TABLE_PLATFORM : TABLE_OWN, set_names[kind]};
+    bool platform = OBJECT_IS_ACCESS(kind) || OBJECT_IS_PLATFORMS(kind);
+
+    return (struct nft_set){elements_family(family), platform ? TABLE_PLATFORM : TABLE_OWN,
+                            set_names[kind]};
 }
 
 static bool is_interval(enum object_kind kind)
@@ -91,7 +95,7 @@ int elements_key(const struct addr *addr, const struct object *o, struct nft_key
 
     if (o->kind == OBJECT_DNAT)
         return dnat_key(o, ret);
-    r = add(&key, interval, o->vif, o->vif, IFNAMSIZ);
+    r = object_has_vif(o->kind) ? add(&key, interval, o->vif, o->vif, IFNAMSIZ) : 0;
     if (r == 0)
         r = add(&key, interval, addr->bytes, addr->bytes, size);
     if (r == 0 && has_proto(o->kind))
@@ -195,7 +199,8 @@ int elements_object(enum object_kind kind, enum family_index family, const struc
 
     if (kind == OBJECT_DNAT)
         return dnat_object(af, e, ret_addr, ret);
-    read_name(&c, o.vif);
+    if (object_has_vif(kind))
+        read_name(&c, o.vif);
     read_addr(&c, af, &addr);
     read_rest(&c, af, &o, &o.port_lo, &o.src_lo);
     if (!cursor_ok(&c) || c.left != 0 || key->has_end != is_interval(kind))

@@ -18,7 +18,7 @@
 uint8_t elements_family(enum family_index family); /* NFPROTO_* */
 const char *elements_family_name(enum family_index family); /* "ip", "ip6" */
 
-/* The set of a kind, but OBJECT_PROXY, which is none. */
+/* The set of a kind below OBJECT_SETS. */
 struct nft_set elements_set(enum object_kind kind, enum family_index family);
 
 /* 0 or -ENOSPC. */

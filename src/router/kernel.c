@@ -111,17 +111,21 @@ static int take_subnet(const struct rt_addr *addr, void *user)
 static void begin_routes(void *user)
 {
     ((struct model_kernel *)user)->n_routes = 0;
+    ((struct model_kernel *)user)->n_own = 0;
 }
 
 static int take_route(const struct rt_route *route, void *user)
 {
     struct model_kernel *k = user;
+    bool own = route->protocol == KERNEL_PROTOCOL &&
+               route->dst.len == addr_bits(route->dst.addr.family);
     struct model_route *to;
-    int r = grow(&k->routes, k->n_routes, sizeof(*k->routes));
+    int r = own ? grow(&k->own, k->n_own, sizeof(*k->own))
+                : grow(&k->routes, k->n_routes, sizeof(*k->routes));
 
     if (r < 0)
         return r;
-    to = &k->routes[k->n_routes++];
+    to = own ? &k->own[k->n_own++] : &k->routes[k->n_routes++];
     (void)memset(to, 0, sizeof(*to));
     to->dst = route->dst;
     to->gateway = route->gateway;
@@ -176,6 +180,8 @@ static int take_element(const struct nft_element *e, void *user)
         link = model_link_by_name(r->m, o.uplink);
         o.uplink_index = link != NULL ? link->index : 0;
     }
+    if (OBJECT_IS_PLATFORMS(o.kind))
+        return model_add_shared(r->m, &addr, &o);
     return model_add_actual(r->m, &addr, &o);
 }
 

@@ -42,6 +42,7 @@ struct model *model_free(struct model *m)
     if (m == NULL)
         return NULL;
     tdestroy(m->slots, slot_free);
+    model_vias_done(m);
     model_strays_done(m);
     free(m->links);
     free(m->subnets);
@@ -230,6 +231,29 @@ int model_add_actual(struct model *m, const struct addr *addr, const struct obje
     return 0;
 }
 
+static bool is_lent(const struct slot *slot, const struct object *o)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (slot->actual[i].kind == OBJECT_LENT &&
+            (o->kind != OBJECT_ALLOWED || strcmp(slot->actual[i].vif, o->vif) == 0))
+            return true;
+    }
+    return false;
+}
+
+int model_add_shared(struct model *m, const struct addr *addr, const struct object *object)
+{
+    struct slot *slot = model_find(m, addr);
+
+    if (slot == NULL)
+        return 0;
+    if (is_lent(slot, object))
+        return model_add_actual(m, addr, object);
+    if (object->kind == OBJECT_ALLOWED)
+        slot->attached = true;
+    return 0;
+}
+
 void model_remove_actual(struct slot *slot, const struct object *object)
 {
     for (size_t i = 0; i < slot->n_actual; i++) {
@@ -255,6 +279,10 @@ static bool concerns(const struct reading *r, const struct slot *slot, const str
 
 static void begin_one(struct slot *slot, void *user)
 {
+    const struct reading *r = user;
+
+    if (slot->addr.family == r->family && (r->kinds & 1u << OBJECT_ALLOWED))
+        slot->attached = false;
     for (size_t i = 0; i < slot->n_actual; i++) {
         if (concerns(user, slot, &slot->actual[i]))
             slot->actual[i].seen = false;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/addr.h"
 #include "base/str.h"
@@ -38,6 +39,9 @@ struct claim {
     struct record record;   /* owned; without the entries of allow, see model_claim_access() */
     char *why;              /* owned; why it is refused, NULL when valid */
     unsigned reading;       /* number of the full reading that saw it last */
+    struct slot *slot;      /* whose claim it is */
+    struct via *via;        /* what the record's via= names, or NULL */
+    LIST_ENTRY(claim) same_via;
 };
 
 /* ---- kernel ---------------------------------------------------------------------------- */
@@ -88,7 +92,6 @@ enum verdict {
     VERDICT_PLATFORM,    /* the platform's rules are not there or not known */
     VERDICT_VPN_HERE,    /* this qube is a VPN qube */
     VERDICT_UNREADABLE,  /* QubesDB cannot be read: nothing new opens */
-    VERDICT_UNSUPPORTED, /* understood, but this version cannot do it */
     VERDICT_FAILED,      /* the kernel refused it */
 };
 
@@ -114,6 +117,7 @@ struct slot {
     enum verdict verdict; /* of the last plan */
     char *reason;         /* owned; NULL when there is nothing to say */
     char *qube;           /* owned; name by the last record, or NULL */
+    bool attached;        /* the platform lists it as a source of some vif, by itself */
     bool dirty;
     struct slot *next_dirty;
 };
@@ -178,6 +182,7 @@ struct model {
     size_t n_hosts;
     struct model_route *wide; /* all others */
     size_t n_wide;
+    void *vias;       /* tree of struct via, by address */
     struct model_listener *listeners; /* read while something is published */
     size_t n_listeners;
     bool has_publish;     /* some claim publishes ports */
@@ -240,6 +245,8 @@ struct model_kernel { /* staging; free with model_kernel_done() */
     size_t n_subnets;
     struct model_route *routes;
     size_t n_routes;
+    struct model_route *own; /* host routes that the router made */
+    size_t n_own;
 };
 void model_kernel_done(struct model_kernel *k);
 int model_kernel_take(struct model *m, struct model_kernel *k);
@@ -250,6 +257,12 @@ const struct model_link *model_link_by_name(const struct model *m, const char *n
 const struct model_route *model_host_routes(const struct model *m, const struct addr *addr,
                                             size_t *ret_n);
 
+/* The addresses that are reached by this one (records with via=) are to be planned (model_vias.c). */
+void model_touch_via(struct model *m, const struct addr *via);
+int model_via_set(struct model *m, struct claim *c); /* by its record; 0 or -ENOMEM */
+void model_via_unset(struct model *m, struct claim *c);
+void model_vias_done(struct model *m);
+
 /* Parses "vif<domid>.<devid>". */
 bool model_parse_vif(const char *name, uint32_t *ret_domid);
 
@@ -257,6 +270,11 @@ bool model_parse_vif(const char *name, uint32_t *ret_domid);
 
 int model_set_actual(struct model *m, struct slot *slot, const struct object *objects, size_t n);
 int model_add_actual(struct model *m, const struct addr *addr, const struct object *object);
+/*
+ * An element of a set that the platform fills too: it is ours when OBJECT_LENT, written in the same
+ * transaction and read before, says so. What is not is noted in slot->attached.
+ */
+int model_add_shared(struct model *m, const struct addr *addr, const struct object *object);
 void model_remove_actual(struct slot *slot, const struct object *object);
 /*
  * Reading back objects of these kinds (bits): between the two, model_add_actual() tells what is

@@ -175,6 +175,7 @@ static void claim_remove(struct model *m, struct slot *slot, struct claim **at)
 
     *at = c->next;
     m->publish_changed = m->publish_changed || c->record.publish.n > 0;
+    model_via_unset(m, c);
     (void)model_claim_free(c);
     model_touch(m, slot);
 }
@@ -214,6 +215,7 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
             return -ENOMEM;
         }
         (*at)->source = source;
+        (*at)->slot = slot;
         (void)snprintf((*at)->path, sizeof((*at)->path), "%s", path);
     }
     free((*at)->value);
@@ -222,7 +224,10 @@ static int claim_set(struct model *m, struct slot *slot, enum claim_source sourc
     (*at)->reading = m->reading;
     model_touch(m, slot);
     m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
+    model_via_unset(m, *at);
     r = claim_parse(*at, slot->addr.family, value);
+    if (r == 0)
+        r = model_via_set(m, *at);
     m->publish_changed = m->publish_changed || (*at)->record.publish.n > 0;
     if (r < 0) /* so that the next reading does not take it for known */
         claim_remove(m, slot, at);

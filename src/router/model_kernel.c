@@ -19,6 +19,7 @@ void model_kernel_done(struct model_kernel *k)
     free(k->links);
     free(k->subnets);
     free(k->routes);
+    free(k->own);
     *k = (struct model_kernel){0};
 }
 
@@ -178,6 +179,7 @@ static void touch_routed(struct model *m, const struct model_route *route)
 
     if (slot != NULL)
         model_touch(m, slot);
+    model_touch_via(m, &route->dst.addr);
 }
 
 /* Both sorted: touches the address of each route that is in one of them only. */
@@ -226,12 +228,38 @@ static void follow_renames(struct model *m, const struct model_kernel *k)
     }
 }
 
+/* Routes of ours are no fact about the network: they are what the plan compares with. */
+static int take_own(struct model *m, const struct model_kernel *k)
+{
+    int r = 0;
+
+    model_read_begin(m, 1u << OBJECT_ROUTE, AF_INET);
+    model_read_begin(m, 1u << OBJECT_ROUTE, AF_INET6);
+    for (size_t i = 0; i < k->n_own && r == 0; i++) {
+        struct object o = {
+            .kind = OBJECT_ROUTE,
+            .uplink_index = k->own[i].oif,
+            .metric = k->own[i].metric,
+            .src_lo = k->own[i].gateway,
+        };
+
+        r = model_add_actual(m, &k->own[i].dst.addr, &o);
+    }
+    if (r < 0)
+        return r;
+    model_read_end(m, 1u << OBJECT_ROUTE, AF_INET);
+    model_read_end(m, 1u << OBJECT_ROUTE, AF_INET6);
+    return 0;
+}
+
 int model_kernel_take(struct model *m, struct model_kernel *k)
 {
     struct model_route *hosts = NULL, *wide = NULL;
     size_t n_hosts, n_wide;
     int r = mark_uplinks(m, k);
 
+    if (r == 0)
+        r = take_own(m, k);
     if (r < 0)
         return r;
     follow_renames(m, k);

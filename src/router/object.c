@@ -13,6 +13,10 @@ int object_compare(const void *a, const void *b)
         return x->kind < y->kind ? -1 : 1;
     if (x->kind == OBJECT_PROXY)
         return x->uplink_index < y->uplink_index ? -1 : x->uplink_index > y->uplink_index;
+    if (x->kind == OBJECT_ROUTE && x->uplink_index != y->uplink_index)
+        return x->uplink_index < y->uplink_index ? -1 : 1;
+    if (x->kind == OBJECT_ROUTE && x->metric != y->metric)
+        return x->metric < y->metric ? -1 : 1;
     r = memcmp(x->vif, y->vif, sizeof(x->vif));
     if (r == 0)
         r = memcmp(x->uplink, y->uplink, sizeof(x->uplink));
@@ -25,6 +29,12 @@ int object_compare(const void *a, const void *b)
     if (r == 0)
         r = addr_compare(&x->src_lo, &y->src_lo);
     return r != 0 ? r : addr_compare(&x->src_hi, &y->src_hi);
+}
+
+bool object_has_vif(enum object_kind kind)
+{
+    return kind != OBJECT_DNAT && kind != OBJECT_DOWNSTREAM && kind != OBJECT_ROUTE &&
+           kind != OBJECT_PROXY;
 }
 
 const char *object_kind_name(enum object_kind kind)
@@ -50,6 +60,14 @@ const char *object_kind_name(enum object_kind kind)
         return "dnat";
     case OBJECT_OWN:
         return "own-address";
+    case OBJECT_LENT:
+        return "lent";
+    case OBJECT_ALLOWED:
+        return "allowed";
+    case OBJECT_DOWNSTREAM:
+        return "downstream";
+    case OBJECT_ROUTE:
+        return "route";
     case OBJECT_PROXY:
         return "proxy";
     }
@@ -90,6 +108,17 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
         break;
     case OBJECT_OWN:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);
+        break;
+    case OBJECT_LENT:
+    case OBJECT_ALLOWED:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s on %s", kind, o->vif);
+        break;
+    case OBJECT_DOWNSTREAM:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s", kind);
+        break;
+    case OBJECT_ROUTE:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s by %s on interface %u metric %u", kind,
+                       addr_format(&o->src_lo, lo), o->uplink_index, o->metric);
         break;
     case OBJECT_PROXY:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s on interface %u", kind, o->uplink_index);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One thing that the kernel holds for one exposed address: an element of one of our sets, or a
- * proxy neighbour entry. Values without padding surprises: made by zeroing, compared by bytes.
+ * One thing that the kernel holds for one exposed address: an element of one of our sets or of the
+ * platform's, a route, or a proxy neighbour entry. Values without padding surprises: made by
+ * zeroing, compared by bytes.
  */
 #pragma once
 
@@ -23,17 +24,25 @@ enum object_kind {
     OBJECT_PUBLISHED_FROM, /* like RULE, likewise */
     OBJECT_DNAT,  /* protocol . outside port (port_lo) leads to the address, inside port (port_hi) */
     OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
+    /* of an address behind another net qube (plan_chain.c), read back in this order */
+    OBJECT_LENT,  /* vif . address: the two that follow are ours, not the platform's */
+    OBJECT_ALLOWED,    /* vif . address, in the platform's set: may be a source there */
+    OBJECT_DOWNSTREAM, /* address, in the platform's set: may be a source nowhere else */
+    OBJECT_ROUTE, /* host route by another net qube: gateway in src_lo */
     OBJECT_PROXY, /* proxy neighbour entry on an uplink */
 };
 #define OBJECT_KINDS    (OBJECT_PROXY + 1)
-#define OBJECT_SETS     (OBJECT_OWN + 1) /* kinds that are set elements */
+#define OBJECT_SETS     (OBJECT_DOWNSTREAM + 1) /* kinds that are set elements */
+/* Kinds whose set the platform made. */
+#define OBJECT_IS_PLATFORMS(kind) ((kind) == OBJECT_ALLOWED || (kind) == OBJECT_DOWNSTREAM)
 /* Kinds that let somebody in. */
 #define OBJECT_IS_ACCESS(kind) ((kind) < OBJECT_DNAT)
 
 struct object {
     enum object_kind kind;
-    uint32_t uplink_index; /* OWN, PROXY */
-    char vif[IFNAMSIZ];    /* all but DNAT and PROXY */
+    uint32_t uplink_index; /* OWN, PROXY; of ROUTE the vif */
+    uint32_t metric;       /* ROUTE */
+    char vif[IFNAMSIZ];    /* as object_has_vif() */
     char uplink[IFNAMSIZ]; /* OWN */
     uint16_t port_lo, port_hi;
     uint8_t proto; /* IPPROTO_* */
@@ -45,6 +54,7 @@ struct object {
 
 /* OWN is the same element whatever index the uplink's name has now. */
 int object_compare(const void *a, const void *b);
+bool object_has_vif(enum object_kind kind);
 const char *object_kind_name(enum object_kind kind);
 /* "any vif11.0", "port vif11.0 tcp 80", "proxy 3" ... for plans and messages. Returns buf. */
 #define OBJECT_STR_MAX 192

@@ -96,7 +96,6 @@ const char *plan_verdict_name(enum verdict v)
         [VERDICT_PLATFORM] = "platform",
         [VERDICT_VPN_HERE] = "vpn-here",
         [VERDICT_UNREADABLE] = "unreadable",
-        [VERDICT_UNSUPPORTED] = "unsupported",
         [VERDICT_FAILED] = "failed",
     };
 
@@ -196,46 +195,6 @@ static enum verdict judge_address(const struct model *m, const struct slot *slot
     return VERDICT_OPEN;
 }
 
-static bool domid_fits(const struct record *r, uint32_t domid)
-{
-    return r->xid[0] == 0 || r->xid[0] == domid || (r->xid[1] != 0 && r->xid[1] == domid);
-}
-
-/*
- * The best route must leave by a vif of the record's qube; every other vif of it that carries the
- * address too (an HVM and its stub domain) is served as well, so that nothing breaks when one of
- * them leaves.
- */
-static enum verdict judge_vif(const struct model *m, const struct slot *slot, struct planned *p,
-                              struct ground *g)
-{
-    const struct record *record = &p->claim->record;
-    const struct model_route *routes;
-    const struct model_link *best;
-    size_t n;
-
-    routes = model_host_routes(m, &slot->addr, &n);
-    if (n == 0)
-        return plan_say(p, VERDICT_NO_VIF, "no qube with this address is attached: it opens when the "
-                                      "qube starts with this net qube");
-    best = model_link_by_index(m, routes[0].oif);
-    if (best == NULL || !best->vif)
-        return plan_say(p, VERDICT_MISMATCH, "its route leaves by %s, which is no qube's interface",
-                   best != NULL ? best->name : "an unknown interface");
-    if (!domid_fits(record, best->domid))
-        return plan_say(p, VERDICT_MISMATCH,
-                   "its route leaves by %s, the record is for domain %u: another qube has the "
-                   "address now, or the record is old",
-                   best->name, record->xid[0]);
-    for (size_t i = 0; i < n && g->n_vifs < PLAN_MAX_VIFS; i++) {
-        const struct model_link *link = model_link_by_index(m, routes[i].oif);
-
-        if (link != NULL && link->vif && domid_fits(record, link->domid))
-            g->vifs[g->n_vifs++] = link;
-    }
-    return VERDICT_OPEN;
-}
-
 static enum verdict judge_record(const struct model *m, struct planned *p)
 {
     const struct claim *c = p->claim;
@@ -247,8 +206,6 @@ static enum verdict judge_record(const struct model *m, struct planned *p)
         return plan_say(p, VERDICT_PENDING, "the qube is starting");
     if (c->record.expires != 0 && c->record.expires <= m->now)
         return plan_say(p, VERDICT_EXPIRED, "the time this was opened for is over");
-    if (c->record.via.family != 0)
-        return plan_say(p, VERDICT_UNSUPPORTED, "via= another net qube is not served by this version");
     return VERDICT_OPEN;
 }
 
@@ -292,38 +249,13 @@ static enum verdict judge(const struct model *m, const struct plan *plan, const 
     if (v == VERDICT_OPEN)
         v = plan_judge_publish(m, plan->ports, slot, p);
     if (v == VERDICT_OPEN)
-        v = judge_vif(m, slot, p, g);
+        v = plan_judge_way(m, slot, p, g);
     if (v == VERDICT_OPEN && !m->readable && slot->n_actual == 0 && slot->verdict != VERDICT_OPEN)
         v = plan_say(p, VERDICT_UNREADABLE, "QubesDB cannot be read: nothing new opens until it can");
     return v;
 }
 
 /* ---- the difference ---- */
-
-static bool carried_by(const struct model *m, const struct addr *addr, const char *vif)
-{
-    const struct model_route *routes;
-    size_t n;
-
-    routes = model_host_routes(m, addr, &n);
-    for (size_t i = 0; i < n; i++) {
-        const struct model_link *link = model_link_by_index(m, routes[i].oif);
-
-        if (link != NULL && link->vif && strcmp(link->name, vif) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool stays_as_found(const struct model *m, const struct slot *slot, const struct object *o,
-                           bool access)
-{
-    const struct model_link *link = model_link_by_index(m, o->uplink_index);
-
-    if (o->kind == OBJECT_PROXY)
-        return access && link != NULL && link->uplink;
-    return o->kind == OBJECT_DNAT ? access : carried_by(m, &slot->addr, o->vif);
-}
 
 /*
  * What is there is left alone, as far as it still leaves by a vif that carries the address; and
@@ -338,7 +270,7 @@ static int wish_as_found(const struct model *m, struct plan *p, struct planned *
     for (size_t i = 0; i < slot->n_actual && r == 0; i++) { /* sorted: access first, proxies last */
         const struct object *o = &slot->actual[i];
 
-        if (!stays_as_found(m, slot, o, access))
+        if (!plan_stays_as_found(m, slot, o, access))
             continue;
         access = access || OBJECT_IS_ACCESS(o->kind);
         r = plan_wish_object(p, planned, o);
@@ -356,6 +288,7 @@ static int differ_op(struct differ *d, enum op_kind kind, const struct object *o
     struct op op = {.kind = kind, .addr = d->planned->slot->addr, .object = *o};
 
     d->planned->changed = true;
+    d->planned->way_changed = d->planned->way_changed || o->kind == OBJECT_ROUTE;
     if (o->kind == OBJECT_PROXY)
         d->plan->proxies_changed = true;
     return plan_add_op(d->plan, &op);
@@ -363,7 +296,12 @@ static int differ_op(struct differ *d, enum op_kind kind, const struct object *o
 
 static int on_add(const void *wished, void *user)
 {
-    return differ_op(user, OP_ADD, wished);
+    const struct object *o = wished;
+    struct differ *d = user;
+
+    if (o->kind == OBJECT_ROUTE)
+        plan_note_way(d->planned);
+    return differ_op(d, OP_ADD, o);
 }
 
 /* A renamed uplink is still the same one: what goes out by it need not end. */
@@ -387,6 +325,8 @@ static int on_remove(const void *actual, void *user)
         d->planned->forget_in = true;
     else if (o->kind == OBJECT_OWN && !own_stays(d, o->uplink_index))
         d->planned->forget_own = true;
+    if (o->kind == OBJECT_DOWNSTREAM && d->planned->slot->attached)
+        return 0; /* the platform needs it now */
     return differ_op(d, OP_REMOVE, o);
 }
 
@@ -448,8 +388,8 @@ static int diff(const struct model *m, struct plan *p, struct planned *planned)
     r = reconcile_diff(p->objects + planned->objects, planned->n_objects, slot->actual,
                        slot->n_actual, &ops, &d);
     judge_flows(m, p, planned);
-    /* `keep` speaks of a wish that ended or shrank; a conflict or a lost vif cuts all the same */
-    keeps = planned->keep &&
+    /* `keep` speaks of a wish that ended or shrank; what has no way any more is cut all the same */
+    keeps = planned->keep && !planned->way_changed &&
             (planned->verdict == VERDICT_NONE || planned->verdict == VERDICT_EXPIRED ||
              planned->verdict == VERDICT_OPEN);
     if (keeps)

@@ -208,6 +208,8 @@ static int wish_uplinks(const struct model *m, struct plan *p, struct planned *p
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = wish_uplink(p, planned, g, model_link_by_index(m, uplinks[i]));
+    if (!planned->claim->record.edge)
+        return r;
     if (r == 0 && n == 0)
         (void)plan_say(planned, VERDICT_OPEN, "no uplink is there: reachable by other qubes only");
     else if (r == 0 && !held)
@@ -226,6 +228,8 @@ int plan_wish(const struct model *m, struct plan *p, struct planned *planned,
 
     for (size_t i = 0; i < g->n_vifs && r == 0; i++)
         r = wish_access(p, planned, g->vifs[i]);
+    if (r == 0)
+        r = plan_wish_way(p, planned, g);
     if (r == 0 && record->forward)
         r = wish_uplinks(m, p, planned, g);
     return r == 0 && record->edge ? wish_ports(p, planned) : r;

@@ -33,7 +33,6 @@ static int priority_of(enum verdict v)
     case VERDICT_PLATFORM:
     case VERDICT_VPN_HERE:
     case VERDICT_UNREADABLE:
-    case VERDICT_UNSUPPORTED:
     case VERDICT_FAILED:
         return LOG_WARNING;
     }
@@ -42,7 +41,7 @@ static int priority_of(enum verdict v)
 
 static const char *serving_vif(const struct slot *slot)
 {
-    return slot->n_actual > 0 && slot->actual[0].kind != OBJECT_PROXY ? slot->actual[0].vif : NULL;
+    return slot->n_actual > 0 && object_has_vif(slot->actual[0].kind) ? slot->actual[0].vif : NULL;
 }
 
 void report_change(const struct model *m, const struct slot *slot, enum verdict before)

@@ -92,7 +92,8 @@ int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton
     for (unsigned kind = 0; kind < OBJECT_SETS && r == 0; kind++) {
         struct nft_set set = elements_set((enum object_kind)kind, family);
 
-        r = add_set(nft, &set, &d);
+        if (!OBJECT_IS_PLATFORMS(kind))
+            r = add_set(nft, &set, &d);
     }
     for (size_t i = 0; i < ARRAY_SIZE(own) && r == 0; i++)
         r = add_set(nft, &own[i], &d);

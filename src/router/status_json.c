@@ -59,7 +59,7 @@ static void add_interfaces(json_t *o, const struct model *m, const struct slot *
 
         if (object->kind == OBJECT_PROXY)
             add_unique(answers, link != NULL ? link->name : "?");
-        else if (object->kind != OBJECT_DNAT)
+        else if (object_has_vif(object->kind))
             add_unique(vifs, object->vif);
         if (object->kind == OBJECT_OWN)
             add_unique(own, object->uplink);
@@ -199,7 +199,7 @@ static void format_op(const struct model *m, const struct op *op, char *buf, siz
         [OP_FORGET] = "end flows",  [OP_SAVE_SYSCTL] = "remember",
         [OP_UNSAVE_SYSCTL] = "forget", [OP_WRITE_SYSCTL] = "write",
     };
-    char addr[ADDR_STR_MAX], object[OBJECT_STR_MAX], path[SYSCTL_PATH_MAX];
+    char addr[ADDR_STR_MAX], via[ADDR_STR_MAX], object[OBJECT_STR_MAX], path[SYSCTL_PATH_MAX];
     const struct model_link *link;
 
     switch (op->kind) {
@@ -208,6 +208,9 @@ static void format_op(const struct model *m, const struct op *op, char *buf, siz
         link = model_link_by_index(m, op->object.uplink_index);
         if (op->object.kind == OBJECT_PROXY && link != NULL)
             (void)snprintf(object, sizeof(object), "proxy on %s", link->name);
+        else if (op->object.kind == OBJECT_ROUTE && link != NULL)
+            (void)snprintf(object, sizeof(object), "route by %s on %s",
+                           addr_format(&op->object.src_lo, via), link->name);
         else
             (void)object_format(&op->object, object);
         (void)snprintf(buf, size, "%s %s: %s", verbs[op->kind], addr_format(&op->addr, addr), object);

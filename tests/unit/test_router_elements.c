@@ -41,7 +41,8 @@ static bool in(enum object_kind kind, unsigned kinds)
      1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT)
 #define HAS_RANGE (1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT)
 #define HAS_FROM  (1u << OBJECT_FROM | 1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM)
-#define HAS_NO_VIF (1u << OBJECT_DNAT)
+#define HAS_NO_VIF                                                                                 \
+    (1u << OBJECT_DNAT | 1u << OBJECT_DOWNSTREAM | 1u << OBJECT_ROUTE | 1u << OBJECT_PROXY)
 
 static struct object random_object(struct rnd *rnd, enum object_kind kind, int af)
 {

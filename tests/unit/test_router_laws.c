@@ -67,6 +67,20 @@ static void law_open_is_wished(const struct model *m, const struct planned *plan
         REQUIRE(!addr_equal(&m->subnets[i].prefix.addr, &slot->addr));
 }
 
+/* The address whose route tells the vif: its own, or that of the net qube it is behind. */
+static const struct addr *carrier_of(const struct planned *planned)
+{
+    const struct slot *slot = planned->slot;
+
+    if (planned->verdict == VERDICT_OPEN)
+        return planned->claim->record.via.family != 0 ? &planned->claim->record.via : &slot->addr;
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (slot->actual[i].kind == OBJECT_ROUTE)
+            return &slot->actual[i].src_lo;
+    }
+    return &slot->addr;
+}
+
 static bool carries(const struct model *m, const struct addr *addr, const char *vif)
 {
     const struct model_link *l = model_link_by_name(m, vif);
@@ -93,9 +107,12 @@ static void law_access_by_its_vif(const struct model *m, const struct plan *p,
         const struct record *r = planned->claim != NULL ? &planned->claim->record : NULL;
         const struct model_link *l;
 
-        if (!OBJECT_IS_ACCESS(o[i].kind) && o[i].kind != OBJECT_OWN)
+        if (!object_has_vif(o[i].kind))
             continue;
-        REQUIRE(carries(m, &planned->slot->addr, o[i].vif));
+        REQUIRE(carries(m, carrier_of(planned), o[i].vif) ||
+                carries(m, &planned->slot->addr, o[i].vif));
+        if (planned->verdict == VERDICT_OPEN)
+            REQUIRE(carries(m, carrier_of(planned), o[i].vif));
         l = model_link_by_name(m, o[i].vif);
         if (planned->verdict == VERDICT_OPEN && r->xid[0] != 0)
             REQUIRE(l->domid == r->xid[0] || l->domid == r->xid[1]);
@@ -289,6 +306,7 @@ static void law_forgets(const struct plan *p, const struct planned *planned)
         shrank = shrank || (OBJECT_IS_ACCESS(slot->actual[i].kind) &&
                             !has_object(objects_of(p, planned), planned->n_objects,
                                         &slot->actual[i]));
+    may_keep = may_keep && !planned->way_changed;
     if (shrank && !(keep && may_keep))
         REQUIRE(has_forget(p, &slot->addr) && planned->forget_in);
     if (keep && may_keep)

@@ -18,6 +18,12 @@ static const char *const addresses[] = {
     "10.137.0.6",  "192.168.1.255", "192.168.1.1",  "192.168.1.5",
 };
 
+/* Host routes also to a net qube that nobody wants to expose. */
+static const char *const routed[] = {
+    "10.137.0.5",  "fd09::5",       "192.168.1.77", "fd00:1::77",  "10.137.0.9",
+    "10.137.0.6",  "192.168.1.255", "192.168.1.1",  "192.168.1.5", "10.137.0.9",
+};
+
 unsigned world_draw(struct world *w, unsigned below)
 {
     if (w->left == 0)
@@ -46,7 +52,7 @@ static void make_record(struct world *w, bool dom0, char *out, size_t size)
                                         "vm=old|xid=99|"};
     static const char *const vias[] = {"via=direct|", "via=direct|", "via=direct|",
                                        "via=direct|", "via=direct|", "via=direct|",
-                                       "via=direct|", "via=10.137.0.9|"};
+                                       "via=10.137.0.9|", "via=10.137.0.6|"};
     static const char *const modes[] = {"edge=1|mode=forward", "edge=0|mode=forward",
                                         "edge=1|mode=publish", "edge=1|mode=forward"};
     static const char *const allows[] = {
@@ -171,7 +177,7 @@ static void change_network(struct world *w)
     if (kinds & 16)
         stage_route(&k, "0.0.0.0", 0, 3, 100);
     for (unsigned i = 0; i < n; i++) {
-        const char *a = PICK(w, addresses);
+        const char *a = PICK(w, routed);
         const struct world_link *l = &world_links[world_draw(w, 8) == 7 ? 0
                                                                         : 2 + world_draw(w, 4)];
 
@@ -188,11 +194,15 @@ static void add_object(struct world *w)
     struct object o = {.kind = (enum object_kind)world_draw(w, OBJECT_KINDS)};
     struct addr a = parse(PICK(w, addresses));
 
-    if (o.kind == OBJECT_PROXY || o.kind == OBJECT_OWN)
+    if (o.kind == OBJECT_PROXY || o.kind == OBJECT_OWN || o.kind == OBJECT_ROUTE)
         o.uplink_index = PICK(w, indexes);
     if (o.kind == OBJECT_OWN)
         (void)snprintf(o.uplink, sizeof(o.uplink), "eth%u", o.uplink_index - 2);
-    if (o.kind != OBJECT_PROXY && o.kind != OBJECT_DNAT)
+    if (o.kind == OBJECT_ROUTE)
+        o.src_lo = parse(a.family == AF_INET ? "10.137.0.9" : "fd09::9");
+    if (o.kind == OBJECT_ROUTE)
+        o.metric = 40078;
+    if (object_has_vif(o.kind))
         (void)snprintf(o.vif, sizeof(o.vif), "%s",
                        world_links[2 + world_draw(w, WORLD_LINKS - 2)].name);
     if (o.kind == OBJECT_PROTO || o.kind == OBJECT_PORT || o.kind == OBJECT_DNAT)
