@@ -254,6 +254,7 @@ class Dom0:
             return
         self._step("vif-online", vm.name)
         vm.live = (netvm.name, self.model.value(vm, "ip"), self.model.value(vm, "ip6"))
+        vm.configured = False
         if vm.node is not None and netvm.node is not None:
             with self.qubesd.lock:
                 vm.node.spec = replace(vm.node.spec, ip=vm.live[1], ip6=vm.live[2])
@@ -273,8 +274,9 @@ class Dom0:
 
     def _guest_network(self, vm):
         """The agent in the guest configures its interface, when there is one and the guest runs."""
-        if vm.node is not None and vm.live is not None and vm.state != "Paused":
+        if vm.node is not None and vm.live is not None and vm.state != "Paused" and not vm.configured:
             vm.node.configure()
+            vm.configured = True
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -766,7 +768,7 @@ class Dom0:
             vm.state = "Running"
             vm.xid = vm.node.domid if spec.netvm else next(self._xids)
             vm.stubdom_xid = vm.xid + 1 if vm.hvm else -1
-            vm.live = (spec.netvm, spec.ip, spec.ip6) if spec.netvm else None
+            vm.live, vm.configured = (spec.netvm, spec.ip, spec.ip6) if spec.netvm else None, True
             self._database_start(vm)
             self._write(vm, model.own_keys(vm))
         for spec in topology.netqubes:
@@ -781,10 +783,23 @@ class Dom0:
             if daemon is not None:
                 daemon.start(fresh=True)
 
+    def settle_firewalls(self):
+        """Until each hop's firewall daemon did what QubesDB says now (it may be some milliseconds late, as in life)."""
+        for vm in self.model.sorted():
+            if vm.firewall_daemon is not None:
+                vm.firewall_daemon.settle()
+
     def router(self, name, **options):
         """Our routing manager in a net qube, now and at each boot of it."""
         self.routers[name] = self.model[name].node.router(**options)
         return self.routers[name]
 
 
-__all__ = ["Dom0", "CAPABLE"]
+def flavoured(topology, flavour):
+    """The topology with net qubes of this release (4.4's are as 4.3's)."""
+    for spec in topology.netqubes:
+        topology = topology.changed(spec.name, flavour="4.2" if flavour == "4.2" else "4.3")
+    return topology
+
+
+__all__ = ["Dom0", "CAPABLE", "flavoured"]

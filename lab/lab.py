@@ -55,6 +55,7 @@ class QubeNode(Node):
     def __init__(self, lab, spec):
         super().__init__(lab, spec)
         self.domid, self.netvm, self.is_running = spec.domid, None, False
+        self.qubesdb_socket = None
         self.batch("link set lo up\n")
         if spec.firewall and not isinstance(spec, NetQube):
             platform.boot_qube(self)
@@ -142,6 +143,59 @@ class QubeNode(Node):
             platform.firewall_apply(self.lab[netvm], address, self.spec.rules)
         return self.start()
 
+    # -- for a lab with a dom0 (lab/dom0.py): the same in the steps that qubesd takes --------------------------------
+
+    def adopt_qubesdb(self, _process, path):
+        """dom0 runs this qube's database."""
+        self.qubesdb_socket = path
+
+    def power_on(self, domid):
+        self.domid, self.is_running = domid, True
+
+    def power_off(self):
+        self.freeze(False)
+        self.is_running = False
+
+    def plug(self, netvm, domid):
+        """The vif appears in a net qube (its node), and the platform's script runs there."""
+        self.domid, self.netvm, self.is_running = domid, netvm, True
+        self._plug(self.vif, "eth0")
+        if self.spec.hvm:
+            self._plug(self.stub_vif, "emu0")
+            self.batch(f"link set emu0 group {platform.UPLINK_GROUP} up\n")
+        self.online()
+        if self.spec.hvm:
+            self.stub_online()
+
+    def configure(self):
+        """The guest's part: its interface gets its addresses."""
+        gateway = self.netvm.spec
+        self.batch(platform.qube_uplink(self, "eth0", gateway.ip, gateway.ip6 if gateway.ipv6 else None))
+        self.netvm.wait_running(self.vif)
+        self.wait_running("eth0")
+
+    def unplug(self, alive=True):
+        """The vif goes: the platform's script, then the device. alive False: the net qube is gone, with all in it."""
+        if self.netvm is None:
+            return
+        if alive:
+            self.stop()
+            self.is_running = True
+        else:
+            for iface in ("eth0", "emu0") if self.spec.hvm else ("eth0",):
+                self.run(["ip", "link", "del", iface], check=False)
+        self.netvm = None
+
+    def freeze(self, on):
+        """A paused qube: it neither takes nor sends packets, its vif stays."""
+        table = "table inet lab-paused"
+        text = f"add {table}\ndelete {table}\n"
+        if on:
+            text += f"{table} {{\n" + "".join(
+                f"    chain {hook} {{ type filter hook {hook} priority -500; policy drop; }}\n"
+                for hook in ("prerouting", "output")) + "}\n"
+        self.nft(text)
+
     def set_rules(self, rules):
         """Changes what the qube's firewall lets out (Qube.rules)."""
         for address in self.spec.addresses:
@@ -160,8 +214,12 @@ class NetQubeNode(QubeNode):
         self.vifs, self.firewall_chains, self._unplugged = {}, set(), set()
         self.qubesdb_socket = f"{self.folder}/qubesdb.sock"
         self._qubesdb, self._qdb = None, None
+        self.dom0_owns, self.firewall_view = False, None
+        self._sysctls()
+
+    def _sysctls(self):
         for name in ("all", "default"):
-            self.sysctl(f"net/ipv4/conf/{name}/rp_filter", spec.rp_filter)
+            self.sysctl(f"net/ipv4/conf/{name}/rp_filter", self.spec.rp_filter)
 
     def setup(self):
         platform.boot(self)
@@ -178,9 +236,13 @@ class NetQubeNode(QubeNode):
     @property
     def connected(self):
         """Addresses of all qubes attached here, running or not."""
+        if self.firewall_view is not None:
+            return self.firewall_view.connected()
         return [address for child in self._children() for address in child.addresses]
 
     def firewall_wishes(self):
+        if self.firewall_view is not None:
+            return self.firewall_view.wishes()
         return [(address, child.rules) for child in self._children() for address in child.addresses]
 
     # -- QubesDB and router ----------------------------------------------------------------------------------------
@@ -188,7 +250,7 @@ class NetQubeNode(QubeNode):
     def qubesdb_start(self, pairs=()):
         """Starts this qube's QubesDB unless it runs. Nobody finds it before the platform's keys and pairs (key, value)
         are in it."""
-        if self._qubesdb is not None and self._qubesdb.poll() is None:
+        if self.dom0_owns or self._qubesdb is not None and self._qubesdb.poll() is None:
             return
         hidden = f"{self.qubesdb_socket}.new"
         ready = ReadySocket(f"{self.folder}/qubesdb.notify")
@@ -225,8 +287,34 @@ class NetQubeNode(QubeNode):
     def qdb(self):
         """Client of this qube's QubesDB (lab/qubesdb.py); starts the database at the first use."""
         if self._qdb is None:
-            self.qubesdb_start()
+            if self.dom0_owns:
+                self._qdb = QubesDB(self.qubesdb_socket)
+            else:
+                self.qubesdb_start()
         return self._qdb
+
+    # -- for a lab with a dom0 -------------------------------------------------------------------------------------
+
+    def adopt_qubesdb(self, process, path):
+        self._qubesdb, self._qdb, self.qubesdb_socket, self.dom0_owns = process, None, path, True
+
+    def power_off(self):
+        """Nothing of the machine stays: its namespace is another one at the next boot."""
+        self.lab.unwire(self)
+        self.renew()
+        self._sysctls()
+        self.vifs.clear()
+        self.firewall_chains.clear()
+        self.is_running, self._qdb = False, None
+
+    def boot(self, daemon=None):
+        """The guest comes up: tables, firewall daemon, forwarding, uplinks."""
+        self.lab.connect(self, self.uplinks.values())
+        self.setup()
+        if daemon is not None:
+            daemon.start()
+        if self.uplinks:
+            self.lab.wait_running(self.name)
 
     def router(self, extra_args=(), **env):
         """Starts our routing manager here and waits until it is ready: see lab/router.py."""
@@ -314,7 +402,8 @@ class Lab:
         os.mkdir(self.work)
         self.topology, self.firewall = topology, firewall
         self.nodes, self.ports, self.specs, self.netvm_of = {}, {}, {}, {}
-        self._port_numbers, self._mac_numbers = itertools.count(1), itertools.count(1)
+        self._port_numbers, self._mac_numbers, self._macs = itertools.count(1), itertools.count(1), {}
+        self.closers = []              # what ends before the machines do (lab/dom0.py)
         try:
             self._build()
         except BaseException:
@@ -348,9 +437,10 @@ class Lab:
         for spec in machines:
             self._begin(spec)
         for name in self.nodes:
-            self._wait_running(name)
+            self.wait_running(name)
 
-    def _wait_running(self, name):
+    def wait_running(self, name):
+        """Until the interfaces of a machine on segments really carry."""
         ports = {iface: port for (owner, iface), port in self.ports.items() if owner == name}
         self.switch.wait_running(*ports.values())
         self[name].wait_running(*ports)
@@ -373,8 +463,11 @@ class Lab:
             for link in links:
                 port = f"p{next(self._port_numbers)}"
                 self.ports[node.name, link.iface] = port
-                number = next(self._mac_numbers)
-                mac = link.mac or f"52:54:00:16:{number // 256:02x}:{number % 256:02x}"
+                mac = link.mac or self._macs.get((node.name, link.iface))
+                if mac is None:
+                    number = next(self._mac_numbers)
+                    mac = f"52:54:00:16:{number // 256:02x}:{number % 256:02x}"
+                    self._macs[node.name, link.iface] = mac
                 text += (f"link add {port} type veth peer name {link.iface} netns {os.path.basename(node.path)} "
                          f"address {mac}\nlink set {port} master {link.segment} up\n")
         self.switch.batch(text)
@@ -382,6 +475,11 @@ class Lab:
     def connect(self, node, links):
         """Puts more interfaces (Links) of a node on their segments; they are down."""
         self._wire([(node, links)])
+
+    def unwire(self, node):
+        """Its interfaces on segments are gone."""
+        for key in [key for key in self.ports if key[0] == node.name]:
+            self.switch.batch(f"link del {self.ports.pop(key)}\n")
 
     def _begin(self, spec):
         node = self.nodes[spec.name]
@@ -404,10 +502,20 @@ class Lab:
             for address in spec.addresses:
                 platform.firewall_apply(netvm, address, spec.rules)
         self._begin(spec)
-        self._wait_running(spec.name)
+        self.wait_running(spec.name)
         return node
 
+    def remove(self, name):
+        """The machine is gone."""
+        node = self.nodes.pop(name)
+        self.unwire(node)
+        self.specs.pop(name)
+        self.netvm_of.pop(name, None)
+        node.close()
+
     def close(self):
+        while self.closers:
+            self.closers.pop().close()
         for node in reversed(list(self.nodes.values())):
             self.nodes.pop(node.name)
             try:

@@ -364,6 +364,16 @@ class Node:
 
     # -- end ------------------------------------------------------------------------------------------------------
 
+    def renew(self):
+        """Another, empty namespace of the same name takes the place of this one. Programs and sockets in the old one
+        must be gone; what is left of it goes with it."""
+        os.close(self._fd)
+        remove_namespace(self.path)
+        make_namespace(self.path)
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.sysctl("net/ipv6/conf/default/accept_dad", 0)
+        self.batch("link set lo up\n")
+
     def close(self):
         try:
             while self._closers:

@@ -78,6 +78,19 @@ CHAIN = replace(
     qubes=(replace(_QUBES[0], netvm="sys-firewall"), replace(_QUBES[1], netvm="sys-firewall"), _QUBES[2]),
 )
 
+# Two chains of net qubes on one LAN, with a dom0 (lab/dom0.py): web and other behind sys-firewall, hidden directly below
+# sys-net, peer behind sys-fw2. Addresses of net qubes and of other and peer are those that qubesd gives by default.
+TWO_CHAINS = replace(
+    CHAIN,
+    name="two_chains",
+    netqubes=CHAIN.netqubes + (
+        NetQube("sys-net2", domid=2, ip="10.137.0.7", ip6="fd09:24ef:4179::a89:7",
+                uplinks=(Link("ens6", "lan", _lan(3)),), routes=_DEFAULT_LAN),
+        NetQube("sys-fw2", netvm="sys-net2", domid=5, ip="10.137.0.8", ip6="fd09:24ef:4179::a89:8"),),
+    qubes=CHAIN.qubes + (
+        Qube("peer", "sys-fw2", 14, "10.137.0.14", "fd09:24ef:4179::a89:e"),),
+)
+
 # The VPN qube: a link of a chain, with IPv6 on all the way so that IPv6 really gets out where nothing stops it. "server"
 # and "server2" are the provider's, "inside" is what lies behind the tunnel, "internet" what lies beside it: both hold
 # the target's addresses 198.51.100.1 and 2001:db8:51::1, so an answer tells which way a packet took. "wild" waits for
@@ -124,4 +137,5 @@ VPN = Topology(
     ),
 )
 
-ALL = {topology.name: topology for topology in (BASIC, TWO_UPLINKS, TWO_UPLINKS_ONE_LAN, CHAIN, VPN)}
+ALL = {topology.name: topology for topology in (BASIC, TWO_UPLINKS, TWO_UPLINKS_ONE_LAN, CHAIN, TWO_CHAINS,
+                                               VPN)}

@@ -44,6 +44,18 @@ def basic(lab):
 
 
 @pytest.fixture
+def dom0_lab(lab):
+    """dom0_lab(flavour): two chains of net qubes and their dom0 (Dom0, with .lab); dom0_lab(flavour, topology) another.
+    More options are Dom0's."""
+    from lab.dom0 import Dom0, flavoured
+
+    def make(flavour="4.3", topology=topologies.TWO_CHAINS, **options):
+        return Dom0(lab(flavoured(topology, flavour)), flavour, **options)
+
+    return make
+
+
+@pytest.fixture
 def need_router():
     if not lab_router.available(ROUTER):
         pytest.skip(f"{lab_router.program(ROUTER)} is not built")
