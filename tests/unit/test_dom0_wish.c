@@ -218,6 +218,33 @@ static void test_grammar(void **state)
     }
 }
 
+/* Every printable character at every end of every feature: whatever it does, all laws hold. */
+static void test_every_character(void **state)
+{
+    static const char *const texts[FEATURES] = {"forward", "tcp/22 from 10.0.0.0/8; icmp",
+                                                "tcp/8443:443", "2030-01-01T00:00:00Z", "20",
+                                                "1", "1", "1", "", "sys-firewall"};
+    _cleanup_(world_done) struct world x;
+
+    (void)state;
+    world_init(&x);
+    for (unsigned id = 0; id < FEATURES; id++) {
+        for (int c = 0x20; c < 0x7f; c++) {
+            char text[64];
+
+            (void)snprintf(text, sizeof(text), "%c%s", c, texts[id]);
+            laws_feature(x.web, (enum feature_id)id, text);
+            laws_check(x.t);
+            (void)snprintf(text, sizeof(text), "%s%c", texts[id], c);
+            laws_feature(x.web, (enum feature_id)id, text);
+            laws_check(x.t);
+        }
+        laws_feature(x.web, (enum feature_id)id, id == FEATURE_VPN ? NULL : texts[id]);
+    }
+    compute(&x);
+    assert_int_equal(count(&x, WISH_RECORD), 2);
+}
+
 static void test_closed_by_qube(void **state)
 {
     _cleanup_(world_done) struct world x;
@@ -445,6 +472,26 @@ static void test_too_long(void **state)
     check_closed(&x, PROBLEM_TOO_LONG, NULL);
 }
 
+/* Each record fits, but the qube's own, with the rules once for each family, does not. */
+static void test_inbound_too_long(void **state)
+{
+    _cleanup_(world_done) struct world x;
+    char allow[2000];
+    size_t len = 0;
+
+    (void)state;
+    world_init(&x);
+    for (unsigned i = 0; i < 55; i++)
+        len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%stcp/%u from 192.168.100.0/22",
+                                i > 0 ? ";" : "", 10000 + i);
+    laws_feature(x.web, FEATURE_ALLOW, allow);
+    compute(&x);
+    assert_int_equal(count(&x, WISH_RECORD), 2);
+    assert_int_equal(addr_parse(STR_LITERAL("fd09::25"), &x.web->live.ip[1]), 0);
+    assert_int_equal(addr_parse(STR_LITERAL("fd09::3"), &x.firewall->live.ip[1]), 0);
+    check_closed(&x, PROBLEM_TOO_LONG, NULL);
+}
+
 static void test_random_trees(void **state)
 {
     struct rnd rnd = random_begin("trees");
@@ -518,6 +565,7 @@ int main(void)
         cmocka_unit_test(test_empty_allow_opens_nothing),
         cmocka_unit_test(test_template_features),
         cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_every_character),
         cmocka_unit_test(test_closed_by_qube),
         cmocka_unit_test(test_closed_by_hop),
         cmocka_unit_test(test_starting),
@@ -527,6 +575,7 @@ int main(void)
         cmocka_unit_test(test_ports),
         cmocka_unit_test(test_ports_behind_longer_ones),
         cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_inbound_too_long),
         cmocka_unit_test(test_random_trees),
         cmocka_unit_test(test_speed),
     };

@@ -77,31 +77,24 @@ static void close_one(struct work *w, struct candidate *c, const struct candidat
 }
 
 /*
- * reach: of all ranges before, the one that ends last; second: the same among those of other qubes
- * than reach's. What overlaps with any other qube overlaps with one of the two, and all others that
- * overlap here overlap with these two as well, and were closed then.
+ * reach: of all ranges before, the one that ends last. A range of another qube that reaches this one
+ * too but ends earlier overlaps with reach as well, so both were closed when the later one came.
  */
 static void sweep(struct work *w, const struct range *ranges, size_t n)
 {
-    const struct range *reach = NULL, *second = NULL;
+    const struct range *reach = NULL;
 
     for (size_t i = 0; i < n; i++) {
-        const struct range *r = &ranges[i], *rival;
+        const struct range *r = &ranges[i];
 
         if (reach != NULL && !same_ports(reach, r))
-            reach = second = NULL;
-        rival = reach != NULL && reach->c == r->c ? second : reach;
-        if (rival != NULL && rival->hi >= r->lo) {
-            close_one(w, rival->c, r->c, r, r->lo);
-            close_one(w, r->c, rival->c, r, r->lo);
+            reach = NULL;
+        if (reach != NULL && reach->c != r->c && reach->hi >= r->lo) {
+            close_one(w, reach->c, r->c, r, r->lo);
+            close_one(w, r->c, reach->c, r, r->lo);
         }
-        if (reach == NULL || r->hi > reach->hi) {
-            if (reach != NULL && reach->c != r->c)
-                second = reach;
+        if (reach == NULL || r->hi > reach->hi)
             reach = r;
-        } else if (r->c != reach->c && (second == NULL || r->hi > second->hi)) {
-            second = r;
-        }
     }
 }
 
