@@ -16,8 +16,8 @@ static const char *const set_names[] = {
     [OBJECT_PUBLISHED] = "network-server-published",
     [OBJECT_PUBLISHED_FROM] = "network-server-published-from",
     [OBJECT_DNAT] = "published",             [OBJECT_OWN] = "own-address",
-    [OBJECT_LENT] = "lent",                  [OBJECT_ALLOWED] = "allowed",
-    [OBJECT_DOWNSTREAM] = "downstream",
+    [OBJECT_HAIRPIN] = "hairpin",            [OBJECT_LENT] = "lent",
+    [OBJECT_ALLOWED] = "allowed",            [OBJECT_DOWNSTREAM] = "downstream",
 };
 
 uint8_t elements_family(enum family_index family)

@@ -60,6 +60,8 @@ const char *object_kind_name(enum object_kind kind)
         return "dnat";
     case OBJECT_OWN:
         return "own-address";
+    case OBJECT_HAIRPIN:
+        return "hairpin";
     case OBJECT_LENT:
         return "lent";
     case OBJECT_ALLOWED:
@@ -109,6 +111,7 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
     case OBJECT_OWN:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);
         break;
+    case OBJECT_HAIRPIN:
     case OBJECT_LENT:
     case OBJECT_ALLOWED:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s on %s", kind, o->vif);

@@ -24,6 +24,7 @@ enum object_kind {
     OBJECT_PUBLISHED_FROM, /* like RULE, likewise */
     OBJECT_DNAT,  /* protocol . outside port (port_lo) leads to the address, inside port (port_hi) */
     OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
+    OBJECT_HAIRPIN, /* vif . address: by a published port it may be asked from there too */
     /* of an address behind another net qube (plan_chain.c), read back in this order */
     OBJECT_LENT,  /* vif . address: the two that follow are ours, not the platform's */
     OBJECT_ALLOWED,    /* vif . address, in the platform's set: may be a source there */

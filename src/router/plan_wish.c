@@ -158,11 +158,17 @@ static int wish_access(struct plan *p, struct planned *planned, const struct mod
     return r < 0 ? r : wish_entries(p, planned, &a->outside, vif, true);
 }
 
-static int wish_ports(struct plan *p, struct planned *planned)
+static int wish_ports(struct plan *p, struct planned *planned, const struct ground *g)
 {
     const struct publish *publish = &planned->claim->record.publish;
     int family = planned->slot->addr.family, r = 0;
 
+    for (size_t i = 0; i < g->n_vifs && publish->n > 0 && r == 0; i++) {
+        struct object o = {.kind = OBJECT_HAIRPIN};
+
+        memcpy(o.vif, g->vifs[i]->name, sizeof(o.vif));
+        r = plan_wish_object(p, planned, &o);
+    }
     for (size_t i = 0; i < publish->n; i++) {
         const struct publish_entry *e = &publish->entries[i];
 
@@ -232,5 +238,5 @@ int plan_wish(const struct model *m, struct plan *p, struct planned *planned,
         r = plan_wish_way(p, planned, g);
     if (r == 0 && record->forward)
         r = wish_uplinks(m, p, planned, g);
-    return r == 0 && record->edge ? wish_ports(p, planned) : r;
+    return r == 0 && record->edge ? wish_ports(p, planned, g) : r;
 }

@@ -86,6 +86,8 @@ int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton
     if (r == 0)
         r = add_chain(nft, family, TABLE_OWN, "prerouting", &d);
     if (r == 0)
+        r = add_chain(nft, family, TABLE_OWN, "output", &d);
+    if (r == 0)
         r = add_chain(nft, family, TABLE_OWN, "postrouting", &d);
     if (r == 0)
         r = add_chain(nft, family, TABLE_OWN, "forward", &d);

@@ -12,7 +12,7 @@
 #include "netlink/nl.h"
 #include "router/model.h"
 
-#define SKELETON_PARTS 24
+#define SKELETON_PARTS 40
 
 struct skeleton_digest {
     uint64_t parts[SKELETON_PARTS];
