@@ -18,10 +18,11 @@ LIBRARIES = {
 }
 PROGRAMS = {"router", "inbound", "vpn", "desktop", "dom0"}
 
-PLAN = re.compile(r"router/plan(_\w+)?\.[ch]$")
+PLAN = re.compile(r"(router/plan(_\w+)?|dom0/tree/(tree|qube|features|wish(_\w+)?))\.[ch]$")
 # The plan may see these headers of ours, directly or through one another.
 PLAN_OWN = re.compile(r"(base/(addr|str|cleanup)|exposure/\w+|reconcile/\w+|"
-                      r"router/(access|plan(_\w+)?|model(_\w+)?|object|limits))\.h$")
+                      r"router/(access|plan(_\w+)?|model(_\w+)?|object|limits)|"
+                      r"dom0/tree/(tree|wish(_\w+)?))\.h$")
 # Of the C library it names only what computes; types and constants may come along with the headers above.
 PLAN_LIBC = {"errno.h", "inttypes.h", "limits.h", "netinet/in.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h",
              "stdio.h", "stdlib.h", "string.h"}
