@@ -657,10 +657,10 @@ class Dom0:
         vm.node = self.lab.add(spec)
 
     @_action
-    def add(self, name, klass="AppVM", node=None, features=(), database=True, **properties):
+    def add(self, name, klass="AppVM", node=None, features=(), database=True, qid=None, **properties):
         """A new qube, halted. node: True or a Qube for a machine of the lab. properties: template="fedora",
         netvm="sys-firewall", ip=..., provides_network=True, ..."""
-        vm = self.model.make(name, klass)
+        vm = self.model.make(name, klass, qid)
         if klass in ("AppVM", "DispVM"):
             vm.explicit["template"] = "fedora"
         vm.explicit |= properties

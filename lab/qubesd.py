@@ -254,6 +254,8 @@ class Qubesd:
             self._send(connection, part)
 
     def _send(self, connection, data):
+        if connection.closing:
+            return
         if not connection.out:
             try:
                 sent = connection.sock.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
