@@ -237,7 +237,7 @@ static void test_answers_of_every_kind(void **state)
     call_some();
     RUN_UNTIL(c = fake_find(&t.fake, "admin.vm.List+ dom0 name dom0"));
     for (size_t i = 0; i < 7; i++) {
-        fake_send(c, "0\0pieces" + i, 1);
+        fake_send(c, &"0\0piece"[i], 1);
         fake_run_quiet(t.event, 1);
     }
     assert_int_equal(t.answers, 2); /* not before the end of the stream */
