@@ -149,20 +149,33 @@ static bool carried_by(const struct model *m, const struct addr *addr, const str
     return false;
 }
 
+/* A route of ours that still leads to its net qube, where none is the platform's. */
+static const struct object *found_way(const struct model *m, const struct slot *slot)
+{
+    size_t n;
+
+    (void)model_host_routes(m, &slot->addr, &n);
+    for (size_t i = 0; i < slot->n_actual && n == 0; i++) {
+        const struct object *o = &slot->actual[i];
+
+        if (o->kind == OBJECT_ROUTE && carried_by(m, &o->src_lo, o))
+            return o;
+    }
+    return NULL;
+}
+
 bool plan_stays_as_found(const struct model *m, const struct slot *slot, const struct object *o,
                          bool access)
 {
     const struct model_link *link = model_link_by_index(m, o->uplink_index);
-    const struct object *way = find_kind(slot, OBJECT_ROUTE);
-    size_t n;
+    const struct object *way = found_way(m, slot);
 
     if (o->kind == OBJECT_PROXY)
         return access && link != NULL && link->uplink;
     if (o->kind == OBJECT_DNAT)
         return access;
-    (void)model_host_routes(m, &slot->addr, &n);
-    if (n == 0 && way != NULL)
-        return carried_by(m, &way->src_lo, o);
+    if (way != NULL)
+        return carried_by(m, o->kind == OBJECT_ROUTE ? &o->src_lo : &way->src_lo, o);
     return o->kind != OBJECT_LENT && !OBJECT_IS_PLATFORMS(o->kind) && o->kind != OBJECT_ROUTE &&
            carried_by(m, &slot->addr, o);
 }

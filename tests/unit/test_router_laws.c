@@ -119,6 +119,49 @@ static void law_access_by_its_vif(const struct model *m, const struct plan *p,
     }
 }
 
+static size_t count_of(const struct plan *p, const struct planned *planned, enum object_kind kind)
+{
+    const struct object *o = objects_of(p, planned);
+    size_t n = 0;
+
+    for (size_t i = 0; i < planned->n_objects; i++)
+        n += o[i].kind == kind;
+    return n;
+}
+
+/*
+ * Behind another net qube is only what its record says, while nothing of the address's own is here,
+ * and by the very vif that leads to that net qube, which is the record's.
+ */
+static void law_way(const struct model *m, const struct plan *p, const struct planned *planned)
+{
+    const struct object *o = objects_of(p, planned);
+    const struct record *r = planned->claim != NULL ? &planned->claim->record : NULL;
+    const struct model_route *to;
+    const struct model_link *l;
+    size_t n, own, routes = count_of(p, planned, OBJECT_ROUTE);
+
+    REQUIRE(count_of(p, planned, OBJECT_DOWNSTREAM) <= 1);
+    REQUIRE(count_of(p, planned, OBJECT_LENT) == count_of(p, planned, OBJECT_ALLOWED) ||
+            planned->verdict == VERDICT_ADOPTED);
+    if (planned->verdict != VERDICT_OPEN)
+        return;
+    REQUIRE((r->via.family != 0) == (routes == 1) && routes <= 1);
+    REQUIRE(routes == count_of(p, planned, OBJECT_DOWNSTREAM));
+    REQUIRE((routes == 1) == (count_of(p, planned, OBJECT_LENT) > 0));
+    if (routes == 0)
+        return;
+    (void)model_host_routes(m, &planned->slot->addr, &own);
+    to = model_host_routes(m, &r->via, &n);
+    REQUIRE(own == 0 && n > 0);
+    l = model_link_by_index(m, to[0].oif);
+    REQUIRE(l != NULL && l->vif && (l->domid == r->xid[0] || l->domid == r->xid[1]));
+    for (size_t i = 0; i < planned->n_objects; i++) {
+        if (o[i].kind == OBJECT_ROUTE)
+            REQUIRE(o[i].uplink_index == l->index && addr_equal(&o[i].src_lo, &r->via));
+    }
+}
+
 static size_t count_kinds(const struct plan *p, const struct planned *planned, bool access,
                           enum object_kind or_kind)
 {
@@ -425,6 +468,7 @@ void laws_check(struct world *w, bool switches)
 
         law_closed_is_nothing(&plan, planned);
         law_access_by_its_vif(w->m, &plan, planned);
+        law_way(w->m, &plan, planned);
         law_proxies(w->m, &plan, planned);
         law_adopted_adds_nothing(&plan, planned);
         law_forgets(&plan, planned);
