@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dom0/serverd/plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+struct work {
+    const struct present *present;
+    const struct wish *wishes;
+    size_t n_wishes;
+    unsigned flags;
+    struct plan *out;
+    int error;
+};
+
+static struct op *add(struct work *w, enum op_kind kind, enum op_what what, const char *path)
+{
+    struct plan *p = w->out;
+    struct op *op;
+
+    if (w->error == 0 && p->n == p->capacity) {
+        size_t capacity = p->capacity ? p->capacity * 2 : 16;
+        struct op *grown = reallocarray(p->ops, capacity, sizeof(*grown));
+
+        if (grown) {
+            p->ops = grown;
+            p->capacity = capacity;
+        } else {
+            w->error = -ENOMEM;
+        }
+    }
+    if (w->error < 0)
+        return NULL;
+    op = &p->ops[p->n++];
+    *op = (struct op){.kind = kind, .what = what};
+    memcpy(op->path, path, strlen(path) + 1);
+    return op;
+}
+
+static void add_remove(struct work *w, enum op_what what, const char *path)
+{
+    (void)add(w, OP_REMOVE, what, path);
+}
+
+static void add_write(struct work *w, enum op_what what, const char *path, struct str value,
+                      const struct wish *wish)
+{
+    struct op *op = add(w, OP_WRITE, what, path);
+
+    if (!op)
+        return;
+    op->value = value;
+    op->wish = wish;
+    op->replaces = present_find(w->present, path) != NULL;
+}
+
+static const struct wish *find_wish(const struct work *w, const char *path)
+{
+    size_t low = 0, high = w->n_wishes;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int c = strcmp(path, w->wishes[middle].path);
+
+        if (c == 0)
+            return &w->wishes[middle];
+        if (c < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+static bool begins(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/* Path of the block from that of its policy; false: it is another key. */
+static bool block_of(const char *path, char ret[static WISH_PATH_MAX])
+{
+    size_t len = strlen(path), end = strlen(PRESENT_POLICY);
+
+    if (!begins(path, PRESENT_FIREWALL) || len <= end || len >= WISH_PATH_MAX ||
+        strcmp(path + len - end, PRESENT_POLICY) != 0)
+        return false;
+    memcpy(ret, path, len - end);
+    ret[len - end] = '\0';
+    return true;
+}
+
+static struct str value_of(const struct wish *wish)
+{
+    return str_from(wish->value ? wish->value : "");
+}
+
+/* Wished as it is; when nothing may open, what differs is not. */
+static bool may_stay(const struct work *w, const struct present_key *k)
+{
+    const struct wish *wish = find_wish(w, k->path);
+
+    if (!wish || wish->kind == WISH_FIREWALL)
+        return false;
+    return !(w->flags & PLAN_REMOVE_ONLY) || present_is(w->present, k->path, value_of(wish));
+}
+
+static void give_up_block(struct work *w, const struct present_key *policy)
+{
+    char block[WISH_PATH_MAX];
+
+    if (!block_of(policy->path, block) ||
+        !present_is(w->present, policy->path, STR_LITERAL("accept")) || find_wish(w, block))
+        return;
+    add_write(w, OP_POLICY, policy->path, STR_LITERAL("drop"), NULL);
+    add_write(w, OP_COMMIT, block, STR_LITERAL(""), NULL);
+}
+
+static void take_back(struct work *w)
+{
+    const struct present *p = w->present;
+    bool marker = false;
+
+    for (size_t i = 0; i < p->n; i++) {
+        const struct present_key *k = &p->keys[i];
+
+        if (begins(k->path, PRESENT_FIREWALL))
+            give_up_block(w, k);
+        else if (begins(k->path, PRESENT_OLDER))
+            add_remove(w, OP_OLDER, k->path);
+        else if (may_stay(w, k))
+            continue;
+        else if (strcmp(k->path, PRESENT_MARKER) == 0)
+            marker = true; /* last: without it an older key would be believed */
+        else
+            add_remove(w, strcmp(k->path, PRESENT_INBOUND) == 0 ? OP_INBOUND : OP_RECORD, k->path);
+    }
+    if (marker)
+        add_remove(w, OP_MARKER, PRESENT_MARKER);
+}
+
+/* Rules of a time when qubesd wrote this block would come before our policy. */
+static bool remove_rules(struct work *w, const char *block, const char *policy)
+{
+    char below[WISH_PATH_MAX];
+    bool found = false;
+    int n = snprintf(below, sizeof(below), "%s/", block);
+
+    if (n < 0 || (size_t)n >= sizeof(below))
+        return false;
+    for (size_t i = present_from(w->present, below);
+         i < w->present->n && begins(w->present->keys[i].path, below); i++) {
+        if (strcmp(w->present->keys[i].path, policy) == 0)
+            continue;
+        add_remove(w, OP_RULE, w->present->keys[i].path);
+        found = true;
+    }
+    return found;
+}
+
+static void write_block(struct work *w, const struct wish *wish)
+{
+    char policy[WISH_PATH_MAX];
+    int n = snprintf(policy, sizeof(policy), "%s" PRESENT_POLICY, wish->path);
+    bool stands, rules;
+
+    if (n < 0 || (size_t)n >= sizeof(policy))
+        return; /* no address is that long */
+    stands = present_is(w->present, policy, STR_LITERAL("accept"));
+    rules = remove_rules(w, wish->path, policy);
+    if (stands && !rules && !(w->flags & PLAN_FRESH))
+        return;
+    if (!stands)
+        add_write(w, OP_POLICY, policy, STR_LITERAL("accept"), wish);
+    add_write(w, OP_COMMIT, wish->path, STR_LITERAL(""), wish);
+}
+
+static void write_kind(struct work *w, enum wish_kind kind, enum op_what what)
+{
+    for (size_t i = 0; i < w->n_wishes; i++) {
+        const struct wish *wish = &w->wishes[i];
+
+        if (wish->kind != kind)
+            continue;
+        if (kind == WISH_FIREWALL)
+            write_block(w, wish);
+        else if (!present_is(w->present, wish->path, value_of(wish)))
+            add_write(w, what, wish->path, value_of(wish), wish);
+    }
+}
+
+int plan_make(const struct present *present, const struct wish *wishes, size_t n_wishes,
+              unsigned flags, struct plan *ret)
+{
+    _cleanup_(plan_done) struct plan out = {0};
+    struct work w = {present, wishes, n_wishes, flags, &out, 0};
+
+    take_back(&w);
+    if (!(flags & PLAN_REMOVE_ONLY)) {
+        write_kind(&w, WISH_MARKER, OP_MARKER);
+        write_kind(&w, WISH_FIREWALL, OP_POLICY);
+        write_kind(&w, WISH_INBOUND, OP_INBOUND);
+        write_kind(&w, WISH_RECORD, OP_RECORD);
+    }
+    if (w.error < 0)
+        return w.error;
+    *ret = out;
+    out = (struct plan){0};
+    return 0;
+}
+
+void plan_done(struct plan *p)
+{
+    free(p->ops);
+    *p = (struct plan){0};
+}
+
+const char *plan_format(const struct op *op, char buf[static PLAN_TEXT_MAX])
+{
+    if (op->kind == OP_REMOVE)
+        (void)snprintf(buf, PLAN_TEXT_MAX, "remove %s", op->path);
+    else if (op->value.len == 0)
+        (void)snprintf(buf, PLAN_TEXT_MAX, "write %s (empty)", op->path);
+    else
+        (void)snprintf(buf, PLAN_TEXT_MAX, "write %s = %.*s", op->path, (int)op->value.len,
+                       op->value.p);
+    return buf;
+}
