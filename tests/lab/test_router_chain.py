@@ -400,6 +400,11 @@ def test_the_net_qube_in_between_has_two_vifs(lab, family):
     wait_state(net, "web", family)
     assert sources(sys_net, of["web"]) == ({"vif4.0", "vif5.0"}, True)
     assert way(sys_net, of["web"]) == [("vif5.0", of["sys-firewall"], METRIC)]
+    route = [of["sys-firewall"], "dev", "vif5.0", "metric", str(platform.MAX_DOMID - 5)]
+    sys_net.run(["ip", "route", "del", *route])  # nothing else changes
+    wait_until(lambda: way(sys_net, of["web"]) == [("vif4.0", of["sys-firewall"], METRIC)], 2 * SLOW, "the other vif")
+    sys_net.run(["ip", "route", "add", *route])
+    wait_until(lambda: way(sys_net, of["web"]) == [("vif5.0", of["sys-firewall"], METRIC)], 2 * SLOW, "and back")
     firewall.stub_offline()
     wait_until(lambda: way(sys_net, of["web"]) == [("vif4.0", of["sys-firewall"], METRIC)], 2 * SLOW, "the other vif")
     wait_until(lambda: sources(sys_net, of["web"]) == ({"vif4.0"}, True), 2 * SLOW, "sources")
@@ -423,3 +428,15 @@ def test_a_target_without_an_agent(lab, family):
     wait_state(net, "web", family)
     expect(net, doors([net["lan1"], net["hidden"]], [of["web"]], ("tcp/80",)),
            doors([net["lan1"], net["hidden"]], [of["web"]], ("tcp/80",)))
+
+
+def test_a_stop_leaves_nothing(net, family):
+    of, sys_net = OF[family], net["sys-net"]
+    expose(net, "web", family)
+    wait_state(net, "web", family)
+    assert net.routers["sys-net"].stop() == 0
+    assert clean(sys_net, of["web"]) and not sys_net.proxies()
+    assert sources(sys_net, of["sys-firewall"]) == ({"vif4.0"}, True)
+    net.routers["sys-net"].start()
+    wait_state(net, "web", family)
+    expect(net, doors([net["lan1"]], [of["web"]], ("tcp/80",)), doors([net["lan1"]], [of["web"]], ("tcp/80",)))
