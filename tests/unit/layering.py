@@ -26,7 +26,7 @@ PLAN_OWN = re.compile(r"(base/(addr|str|cleanup)|exposure/\w+|reconcile/\w+|"
 # Of the C library it names only what computes; types and constants may come along with the headers above.
 PLAN_LIBC = {"errno.h", "inttypes.h", "limits.h", "netinet/in.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h",
              "stdio.h", "stdlib.h", "string.h"}
-PLAN_ALONG = PLAN_LIBC | {"arpa/inet.h", "net/if.h", "unistd.h"}
+PLAN_ALONG = PLAN_LIBC | {"arpa/inet.h", "net/if.h", "sys/queue.h", "unistd.h"}
 # <stdio.h> is for printing into memory, <stdlib.h> for memory: what else they offer is refused by name.
 PLAN_CALLS = re.compile(r"\b(f?printf|vf?printf|dprintf|puts|fputs|f?putc|putchar|f(open|dopen|write|read|close|flush)|"
                         r"perror|getenv|secure_getenv|system|exit|abort|open|close|read|write|ioctl|sleep|time)\s*\(")
