@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.usefixtures("need_router"),
 
 WEB, WEB6 = "192.168.16.25", "2001:db8:16::25"
 CHAIN = "network-server-inbound"
+NOBODY = 65534
 TCP = ("tcp/22", "tcp/80", "tcp/7999", "tcp/8000", "tcp/8002", "tcp/8003")
 EVERYTHING = TCP + ("udp/53", "udp/54", "icmp")
 
@@ -250,6 +252,32 @@ def test_no_process_on_an_event(net):
         expect(net, question, [])
     with open(count, encoding="ascii") as file:
         assert len(file.read()) == 2
+
+
+def test_an_ordinary_user_with_one_right(net):
+    web, lan1 = net["web"], net["lan1"]
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        if not any(int(words[0]) <= NOBODY < int(words[0]) + int(words[2]) for words in map(str.split, file)):
+            pytest.skip("no other user in this sandbox")
+    if shutil.which("setpriv") is None:
+        pytest.skip("no setpriv")
+    rights = "-all,+net_admin"
+    net.inbound = inbound = Inbound(web, start=False, prefix=[
+        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs",
+        f"--bounding-set={rights}", f"--inh-caps={rights}", f"--ambient-caps={rights}"])
+    os.chmod(f"{inbound.folder}/notify", 0o666)
+    os.chmod(inbound.socket, 0o666)
+    inbound.start()
+    with open(f"/proc/{inbound.process.pid}/status", encoding="ascii") as file:
+        status = dict(line.split(":\t", 1) for line in file.read().splitlines())
+    assert status["Uid"].split() == 4 * [str(NOBODY)]
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 1 << 12
+    inbound.write(f"v=1|{WEB} allow=tcp/80")
+    expect(net, doors([lan1], [WEB], TCP), [door(lan1, WEB, "tcp/80")])
+    web.nft(HARM["all of it"])
+    expect(net, doors([lan1], [WEB], TCP), [door(lan1, WEB, "tcp/80")])
+    assert inbound.end() == 0
+    expect(net, doors([lan1], [WEB], TCP), [])
 
 
 def test_status_and_dry_run(net):
