@@ -616,6 +616,17 @@ static void test_events_before_answers(void **state)
         FAKE_SEND(stream(), STOP_EVENT);
     RUN_UNTIL(t.answers == 3);
     assert_string_equal(t.order, "eeeeeaaa");
+
+    /* Even what comes when the answer has been read, but not been told. */
+    call_some();
+    RUN_UNTIL(t.fake.requests == 5);
+    fake_run_quiet(t.event, 5);
+    memset(t.order, 0, sizeof(t.order));
+    fake_ok(fake_find(&t.fake, "admin.vm.List+ dom0 name dom0"), "x\n");
+    assert_int_equal(sd_event_run(t.event, 0), 1);
+    FAKE_SEND(stream(), STOP_EVENT);
+    RUN_UNTIL(t.answers == 4);
+    assert_string_equal(t.order, "ea");
 }
 
 static void test_cancel_in_event(void **state)

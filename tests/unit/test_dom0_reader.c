@@ -492,6 +492,9 @@ static void test_asked_again_while_reading(void **state)
 
 static void test_asked_while_listing(void **state)
 {
+    struct qube *added;
+    int error = 0;
+
     (void)state;
     start(0);
     read_all();
@@ -502,6 +505,9 @@ static void test_asked_while_listing(void **state)
     vm_find("web", 3)->state = "Running";
     vm_add("added", "Halted");
     vm_remove("sys-net");
+    added = tree_get(t.tree, STR_LITERAL("added"), &error); /* as by its event */
+    assert_non_null(added);
+    added->live.known = true;
     assert_return_code(reader_read_one(t.reader, STR_LITERAL("web")), 0);
     assert_return_code(reader_read_one(t.reader, STR_LITERAL("added")), 0);
     assert_return_code(reader_read_one(t.reader, STR_LITERAL("sys-net")), 0);
@@ -513,6 +519,8 @@ static void test_asked_while_listing(void **state)
     assert_int_equal(t.error, 0);
     assert_int_equal(qube("web")->power, POWER_RUNNING);
     assert_true(qube("added")->complete);
+    assert_true(qube("added")->live.known); /* it was never away */
+    assert_int_equal(t.all, 3);             /* nobody is read twice */
     assert_null(tree_find(t.tree, STR_LITERAL("sys-net")));
     assert_int_equal(t.ones, 0);
 }
