@@ -152,6 +152,7 @@ struct read_elements {
     struct model *m;
     enum object_kind kind;
     enum family_index family;
+    bool lent; /* so far: something of OBJECT_LENT was read */
 };
 
 static int family_af(enum family_index family)
@@ -180,6 +181,7 @@ static int take_element(const struct nft_element *e, void *user)
         link = model_link_by_name(r->m, o.uplink);
         o.uplink_index = link != NULL ? link->index : 0;
     }
+    r->lent = r->lent || o.kind == OBJECT_LENT;
     if (OBJECT_IS_PLATFORMS(o.kind))
         return model_add_shared(r->m, &addr, &o);
     return model_add_actual(r->m, &addr, &o);
@@ -236,13 +238,17 @@ static int absent_is_empty(int r, void (*begin)(void *), void *user)
 static int read_elements(struct kernel *k, struct model *m, enum family_index family)
 {
     struct nft_set put_back = elements_put_back_set(), guard = elements_guard_set();
+    struct read_elements read = {.m = m, .family = family};
     int r = 0;
 
     for (unsigned kind = 0; kind < OBJECT_SETS && r == 0; kind++) {
-        struct read_elements read = {m, (enum object_kind)kind, family};
-        struct nft_set set = elements_set(read.kind, family);
+        struct nft_set set = elements_set((enum object_kind)kind, family);
 
-        r = nft_dump_elements(k->nft, &set, begin_elements, take_element, &read);
+        read.kind = (enum object_kind)kind;
+        /* where nothing is lent, all of the platform's is its own */
+        r = OBJECT_IS_PLATFORMS(kind) && !read.lent
+                ? -ENOENT
+                : nft_dump_elements(k->nft, &set, begin_elements, take_element, &read);
         r = absent_is_empty(r, begin_elements, &read);
         if (r == 0)
             model_read_end(m, 1u << kind, family_af(family));

@@ -250,6 +250,60 @@ static void test_routes(void **state)
     sandbox_run("ip link del a0; ip link del b0; ip route flush table 78; ip route flush root 0/0");
 }
 
+static size_t ways(const char *dst, struct rt_route *ret)
+{
+    struct table t = {0};
+    struct addr a = addr_of(dst);
+    size_t n = 0;
+
+    assert_int_equal(rt_dump_routes(sock, table_begin, take_route, &t), 0);
+    for (size_t i = 0; i < t.count; i++)
+        if (t.routes[i].dst.len == addr_bits(a.family) && addr_equal(&t.routes[i].dst.addr, &a)) {
+            *ret = t.routes[i];
+            n++;
+        }
+    return n;
+}
+
+/* A route to one address by a gateway that only the link knows; by the same metric it is replaced. */
+static void test_host_routes(void **state)
+{
+    static const char *const of[][2] = {{"192.168.16.25", "10.137.0.6"},
+                                        {"2001:db8:16::25", "fd09::6"}};
+    struct rt_route got;
+
+    (void)state;
+    sandbox_run("ip link add up0 type veth peer name far0; ip link set up0 up; ip link set far0 up");
+    for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+        struct addr dst = addr_of(of[i][0]);
+        struct rt_route r = {.dst = {dst, addr_bits(dst.family)}, .gateway = addr_of(of[i][1]),
+                             .oif = index_of("up0"), .metric = 40078, .protocol = 78};
+
+        assert_int_equal(rt_route_add(sock, &r), 0);
+        assert_int_equal(rt_route_add(sock, &r), 0);
+        assert_int_equal(ways(of[i][0], &got), 1);
+        assert_true(addr_equal(&got.gateway, &r.gateway) && got.oif == r.oif &&
+                    got.metric == 40078 && got.protocol == 78);
+        r.oif = index_of("far0");
+        assert_int_equal(rt_route_add(sock, &r), 0);
+        assert_int_equal(ways(of[i][0], &got), 1);
+        assert_int_equal(got.oif, r.oif);
+        r.protocol = 4; /* another's is left alone */
+        assert_int_equal(rt_route_del(sock, &r), 0);
+        assert_int_equal(ways(of[i][0], &got), 1);
+        r.protocol = 78;
+        assert_int_equal(rt_route_del(sock, &r), 0);
+        assert_int_equal(rt_route_del(sock, &r), 0);
+        assert_int_equal(ways(of[i][0], &got), 0);
+        r.oif = 9999;
+        assert_int_equal(rt_route_add(sock, &r), -ENODEV);
+        assert_int_equal(rt_route_del(sock, &r), 0);
+        r.dst.len--;
+        assert_int_equal(rt_route_add(sock, &r), -EINVAL);
+    }
+    sandbox_run("ip link del up0");
+}
+
 static void test_proxies(void **state)
 {
     struct addr four = addr_of("10.137.0.11"), six = addr_of("2001:db8::11");
@@ -411,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_dump_stops_and_goes_on),
         cmocka_unit_test(test_addrs),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_host_routes),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_monitor),
         cmocka_unit_test(test_monitor_overrun),
