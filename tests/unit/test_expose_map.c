@@ -104,7 +104,7 @@ static void test_text(void **state)
                  "└── sys-net  10.137.0.5\n"
                  "    └── sys-firewall  10.137.0.6\n"
                  "        ├── ◌ mail  10.137.0.20  halted\n"
-                 "        │       asked for: every port, for everybody\n"
+                 "        │       to be open: every port, for everybody\n"
                  "        ├── ● web  192.168.16.25\n"
                  "        │       open: tcp/22,443 from 192.168.16.0/24\n"
                  "        │       published by sys-net: tcp/8443:443\n"

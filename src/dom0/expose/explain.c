@@ -82,7 +82,8 @@ static int print_hops(const struct way *way)
 
         (void)ask_text(h->reported, "state", state, sizeof(state));
         (void)ask_text(h->reported, "reason", reason, sizeof(reason));
-        if (h->firewall != PLACE_NOT_WISHED && h->firewall != PLACE_AS_WISHED)
+        if (h->record == PLACE_AS_WISHED && h->firewall != PLACE_NOT_WISHED &&
+            h->firewall != PLACE_AS_WISHED)
             record = "no firewall block";
         r = say_table_add(t, (const char *const[]){
                                  h->hop->name, words_power(h->hop->power), record,
@@ -120,8 +121,10 @@ static int print_text(const struct explanation *e)
     for (size_t i = 0; e->asked && i < e->ways.n && r == 0; i++)
         r = print_way(&e->ways.ways[i]);
     printf("\n");
-    if (e->s->o->has_question && e->parsed && e->asked && e->why[0] == '\0')
-        say_wrapped(e->reach.how, 0);
+    if (e->s->o->has_question && e->parsed && e->asked) {
+        printf("By the rules:\n");
+        say_wrapped(e->reach.how[0] != '\0' ? e->reach.how : e->reach.why, 2);
+    }
     if (e->why[0] == '\0') {
         say_wrapped("Would arrive: " NOTHING ".", 0);
         return r;
@@ -196,7 +199,9 @@ static int print_json(const struct explanation *e)
     if (e->s->o->has_question && e->parsed) {
         (void)json_object_set_new(root, "by_own_address", json_boolean(e->reach.own));
         (void)json_object_set_new(root, "by_published_port", json_boolean(e->reach.published));
-        (void)json_object_set_new(root, "how", say_json_text(e->reach.how));
+        (void)json_object_set_new(root, "by_the_rules",
+                                  say_json_text(e->reach.how[0] != '\0' ? e->reach.how
+                                                                        : e->reach.why));
     }
     (void)json_object_set_new(root, "would_arrive", json_boolean(e->why[0] == '\0'));
     (void)json_object_set_new(root, "why_not",

@@ -103,9 +103,9 @@ static void add_exposure(struct builder *b, size_t row, const struct qube *q)
 
     if (exposure_of(b->t, q, &e, why) == 0) {
         if (e.forward)
-            add_line(b, row, "%s: %s", open ? "open" : "asked for", words_allow(b->t, q, &e, text));
+            add_line(b, row, "%s: %s", open ? "open" : "to be open", words_allow(b->t, q, &e, text));
         if (e.publish.n > 0)
-            add_line(b, row, "%s by %s: %s", open ? "published" : "asked for", words_edge(b->t, q),
+            add_line(b, row, "%s by %s: %s", open ? "published" : "to be published", words_edge(b->t, q),
                      words_publish(b->t, q, text));
         if (words_rest(&e, b->now, text)[0] != '\0')
             add_line(b, row, "%s", text);

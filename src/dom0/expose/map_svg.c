@@ -200,15 +200,16 @@ void map_write_svg(const struct map *m, FILE *f)
     for (size_t i = 0; i < m->n; i++)
         height += box_height(&m->rows[i]) + GAP;
     put_head(m, widest(m), height, f);
-    for (unsigned pass = 0; pass < 2; pass++) { /* elbows lie below the boxes */
+    /* elbows lie below the boxes, and those of what is open above the others */
+    for (unsigned pass = 0; pass < 3; pass++) {
         y = PAD;
         for (size_t i = 0; i < m->n; i++) {
             const struct map_row *row = &m->rows[i];
             unsigned depth = row->depth < ARRAY_SIZE(bottom) ? row->depth : ARRAY_SIZE(bottom) - 1;
 
-            if (pass == 0 && depth > 0)
+            if (depth > 0 && pass == (row->on_way ? 1u : 0u))
                 put_elbow(row, bottom[depth - 1], y, f);
-            if (pass == 1)
+            if (pass == 2)
                 put_box(row, y, f);
             bottom[depth] = y + box_height(row);
             y += box_height(row) + GAP;

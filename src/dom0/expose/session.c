@@ -81,10 +81,13 @@ static int read_tree(struct session *s)
 
 /* ---- QubesDB of those that matter ---- */
 
+/* For a new address all of them: which one still runs with it? */
 static bool matters(const struct session *s, const struct qube *q)
 {
+    bool all = s->o->ip[0].family != 0 || s->o->ip[1].family != 0;
+
     return (q->power == POWER_RUNNING || q->power == POWER_PAUSED) &&
-           (q->provides_network || wish_is_asked(s->tree, q) ||
+           (all || q->provides_network || wish_is_asked(s->tree, q) ||
             (s->o->qube != NULL && strcmp(q->name, s->o->qube) == 0));
 }
 

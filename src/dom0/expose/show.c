@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "dom0/expose/attach.h"
 #include "dom0/expose/expose.h"
 #include "dom0/expose/say.h"
 #include "dom0/expose/when.h"
@@ -213,6 +214,8 @@ int expose_show(const struct options *o)
     }
     show_qube(&s, q);
     (void)show_problems(&s, q);
+    if (attach_is_due(q))
+        attach_note(q);
     if (!wish_is_asked(s.tree, q))
         printf("To open a port of it: qvm-expose %s --allow tcp/443\n", q->name);
     return EXPOSE_OK;

@@ -81,38 +81,84 @@ static int check_addresses(struct session *s, const struct qube *q)
     return EXPOSE_OK;
 }
 
-/* Kinds of problems that a change must not bring; what stood against it before is only told. */
-static unsigned grave_problems(const struct session *s, const struct qube *q, const char **ret_why)
+/* ---- what a change must not bring ---- */
+
+#define GRAVE_KINDS 32
+
+struct grave { /* by kind: what is said first */
+    char why[GRAVE_KINDS][WISH_WHY_MAX];
+};
+
+struct as_it_is {
+    enum power power;
+    struct attachment live;
+};
+
+static bool is_grave(enum problem_kind kind)
 {
-    static const unsigned grave = 1u << PROBLEM_GRAMMAR | 1u << PROBLEM_ADDRESS |
-                                  1u << PROBLEM_DUPLICATE | 1u << PROBLEM_PORT |
-                                  1u << PROBLEM_TOO_LONG;
-    unsigned kinds = 0;
+    return kind == PROBLEM_GRAMMAR || kind == PROBLEM_ADDRESS || kind == PROBLEM_DUPLICATE ||
+           kind == PROBLEM_PORT || kind == PROBLEM_TOO_LONG;
+}
 
-    for (size_t i = 0; i < s->wishes.n_problems; i++) {
-        const struct problem *p = &s->wishes.problems[i];
+/*
+ * As it would be with all net qubes and all that is asked for running: what contradicts only then
+ * would take somebody by surprise later.
+ */
+static int find_grave(struct session *s, const struct qube *q, struct grave *ret)
+{
+    _cleanup_(freep) struct as_it_is *saved = calloc(tree_count(s->tree) + 1, sizeof(*saved));
+    _cleanup_(wishes_done) struct wishes w = {0};
+    int r = saved != NULL ? 0 : -ENOMEM;
 
-        if (p->whose != q || !(grave & 1u << p->kind))
-            continue;
-        if (kinds == 0)
-            *ret_why = p->why;
-        kinds |= 1u << p->kind;
+    for (size_t i = 0; r == 0 && i < tree_count(s->tree); i++) {
+        struct qube *one = tree_at(s->tree, i);
+
+        saved[i] = (struct as_it_is){one->power, one->live};
+        if (one == q || one->provides_network || wish_is_asked(s->tree, one)) {
+            one->power = POWER_RUNNING;
+            qube_attach(one);
+        }
     }
-    return kinds;
+    if (r == 0)
+        r = wish_compute(s->tree, s->now, &w);
+    for (size_t i = 0; saved != NULL && i < tree_count(s->tree); i++) {
+        tree_at(s->tree, i)->power = saved[i].power;
+        tree_at(s->tree, i)->live = saved[i].live;
+    }
+    for (size_t i = 0; i < w.n_problems; i++) {
+        const struct problem *p = &w.problems[i];
+
+        if (p->whose == q && is_grave(p->kind) && ret->why[p->kind][0] == '\0')
+            memcpy(ret->why[p->kind], p->why, sizeof(p->why));
+    }
+    return r;
+}
+
+/* What stood against it before is only told: a change may be the way out of it. */
+static int compare_grave(const struct grave *before, const struct grave *after)
+{
+    for (size_t kind = 0; kind < GRAVE_KINDS; kind++) {
+        if (after->why[kind][0] != '\0' && before->why[kind][0] == '\0') {
+            say_failed(UNCHANGED, "%s", after->why[kind]);
+            return EXPOSE_REFUSED;
+        }
+    }
+    return EXPOSE_OK;
 }
 
 static int try_change(struct session *s, struct qube *q, const struct change *c)
 {
     _cleanup_(exposure_done) struct exposure e = {0};
-    const char *why = "";
-    unsigned before = grave_problems(s, q, &why), after;
+    struct grave before = {0}, after = {0};
     char grammar[WISH_WHY_MAX];
-    int r = 0;
+    int r = find_grave(s, q, &before);
 
     for (size_t i = 0; i < c->n && r == 0; i++)
         r = change_apply(q, &c->steps[i]);
     if (r == 0)
         r = session_wish(s);
+    if (r == 0)
+        r = find_grave(s, q, &after);
     if (r < 0)
         return EXPOSE_FAILED;
     if (s->o->off)
@@ -121,12 +167,7 @@ static int try_change(struct session *s, struct qube *q, const struct change *c)
         say_failed(UNCHANGED, "with this change nothing would open: %s", grammar);
         return EXPOSE_REFUSED;
     }
-    after = grave_problems(s, q, &why);
-    if (after & ~before) {
-        say_failed(UNCHANGED, "%s", why);
-        return EXPOSE_REFUSED;
-    }
-    return EXPOSE_OK;
+    return compare_grave(&before, &after);
 }
 
 /* ---- writing ---- */
@@ -262,12 +303,17 @@ static int change(struct session *s)
     if (r != EXPOSE_OK)
         return r;
     tell(s, q, &c);
-    if (s->o->off || s->o->dry_run) {
-        if (!s->o->off && attach_is_due(q))
+    if (s->o->off)
+        return EXPOSE_OK;
+    if (s->o->dry_run) {
+        if (attach_is_due(q))
             attach_note(q);
         return EXPOSE_OK;
     }
-    return attach_offer(s, q) < 0 ? EXPOSE_FAILED : EXPOSE_OK;
+    if (attach_offer(s, q) < 0)
+        return EXPOSE_FAILED;
+    printf("Whether a packet arrives: qvm-expose --explain %s\n", q->name);
+    return EXPOSE_OK;
 }
 
 int expose_change(const struct options *o)
