@@ -308,7 +308,8 @@ class HandClient:
             command = ["setpriv", "--reuid", CLIENT_USER, "--regid", CLIENT_USER, "--clear-groups", *command,
                        "--ifconfig-noexec", "--route-noexec"]
         with open(self._log, "w", encoding="utf-8") as log:
-            self.process = self.node.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = self.node.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                           start_new_session=True)
         if wait:
             self.wait_up(server, timeout)
         return self
