@@ -455,6 +455,8 @@ bool plan_inbound_stays(const struct planned *p, const struct access_flow *flow)
 {
     if (!p->forget_in || p->verdict == VERDICT_ADOPTED)
         return true;
+    if (p->forget_all)
+        return false;
     return p->verdict == VERDICT_OPEN && p->claim != NULL &&
            access_accepts(&p->access, &p->claim->record, p->slot->addr.family, flow);
 }
@@ -465,6 +467,8 @@ bool plan_outbound_stays(const struct model *m, const struct planned *p, const s
 
     if (!p->forget_own)
         return true;
+    if (p->forget_all)
+        return false;
     /* to another qube or to this machine: no uplink was involved */
     if (model_host_routes(m, to, &n) != NULL)
         return true;

@@ -42,6 +42,7 @@ struct planned {
     bool keep;                 /* of an open record; of the last one when there is none */
     bool changed;              /* something comes or goes */
     bool forget_in, forget_own;
+    bool forget_all;  /* also what is permitted: it was tracked on another way */
     bool way_changed; /* a route of ours comes or goes */
 };
 

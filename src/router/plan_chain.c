@@ -117,15 +117,16 @@ static const struct object *find_kind(const struct slot *slot, enum object_kind 
 
 /*
  * As the platform forgets the flows of an address that is attached: what was tracked before there
- * was this way was permitted by nobody. A route that somebody took away, or a ruleset that is loaded
- * again, is no new way; where only the interface changed, what is permitted goes on.
+ * was this way was permitted by nobody, and was perhaps masqueraded on its way back to the LAN. A
+ * route that somebody took away, or a ruleset that is loaded again, is no new way; where only the
+ * interface changed, what is permitted goes on.
  */
 void plan_note_way(struct planned *planned)
 {
     planned->forget_in = true;
     if (find_kind(planned->slot, OBJECT_ROUTE) == NULL &&
         find_kind(planned->slot, OBJECT_LENT) == NULL)
-        planned->forget_own = true;
+        planned->forget_own = planned->forget_all = true;
 }
 
 /* ---- what was found at the start ---- */

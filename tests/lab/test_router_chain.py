@@ -3,6 +3,8 @@
 
 from dataclasses import replace
 
+import socket
+
 import pytest
 
 from lab import platform, topologies
@@ -226,6 +228,23 @@ def test_a_third_hop(lab, family):
     for hop in ("sys-net", "sys-firewall"):
         wait_until(lambda h=hop: clean(net[h], addr), 5 * SLOW, f"{hop} clean")
     expect(net, doors([net["lan1"]], [addr], ("tcp/80",)), [])
+
+
+def test_what_was_tracked_before_the_way_is_forgotten(net, family):
+    """A datagram to the address was sent back into the LAN and masqueraded: the same socket is seen as itself at once."""
+    of, inet = OF[family], socket.AF_INET if family == 4 else socket.AF_INET6
+    net["lan1"].run(["ip", "route", "replace", of["web"], "via", of["sys-net"]])
+    net["web"].serve_udp(5000, of["web"])
+    with net["lan1"].socket(inet, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2 * SLOW)
+        sock.connect((of["web"], 5000))
+        sock.send(b"too early")
+        wait_until(lambda: f"dst={of['web']} " in net["sys-net"].run(
+            ["conntrack", "-L", "-f", f"ipv{family}"]).stdout, 2 * SLOW, "it is tracked")
+        expose(net, "web", family)
+        wait_state(net, "web", family)
+        sock.send(b"?")  # the first one is not lost either
+        assert sock.recv(100).split(b"\n")[0].decode() == f"peer {of['lan1']}"
 
 
 # ---- coming, going, changing ----------------------------------------------------------------------------------------
