@@ -220,7 +220,9 @@ def test_without_qubesdb(net, inbound):
     expect(net, everything, [question])  # what is open stays, also against others
     inbound.end(signal.SIGUSR1)
     inbound.start()  # ready without a database; what is there is not touched
-    assert reached(net, everything) == {question}
+    for name in ("one", "two", "three"):  # also when the rules change
+        web.nft(f"add chain ip qubes {name}\n")
+        assert reached(net, everything) == {question}
     inbound.qubesdb_start()  # empty
     expect(net, everything, [])
 
