@@ -4,9 +4,11 @@
 import pytest
 
 from lab import topologies
-from lab.doors import door, expect, reached
+from lab.doors import door, doors, expect, reached
+from lab.flows import Ask
+from lab.node import wait_until
 from lab.router import SLOW
-from test_router_chain import OF, expose, routers, state, wait_state, way
+from test_router_chain import OF, THREE, address, clean, expose, routers, state, wait_state, way, withdraw
 
 pytestmark = pytest.mark.usefixtures("need_router")
 
@@ -66,3 +68,76 @@ def test_clients_keep_their_address(net, family):
     # only its port is published: its own connections carry the net qube's address
     net["lan1"].serve_tcp(7001)
     assert net["web"].connect_tcp(of["lan1"], 7001).peer == of["sys-net"]
+
+
+def test_change_and_withdrawal_end_connections(net, family):
+    of, lan1 = OF[family], net["lan1"]
+    expose(net, "web", family, mode="publish", publish="tcp/8443:443;tcp/8080:80")
+    wait_state(net, "web", family)
+    kept, cut = Ask(lan1, of["sys-net"], 8080), Ask(lan1, of["sys-net"], 8443)
+    beside = Ask(net["other"], of["sys-net"], 8443)
+    expose(net, "web", family, mode="publish", publish="tcp/8444:443;tcp/8080:80")
+    expect(net, doors([lan1], [of["sys-net"]], ("tcp/8443", "tcp/8444")), [door(lan1, of["sys-net"], "tcp/8444")])
+    assert cut.stopped() and beside.stopped() and kept.moves()
+    withdraw(net, "web", family)
+    assert kept.stopped()
+    wait_until(lambda: not state(net.routers["sys-net"], of["web"]), 3 * SLOW, "withdrawn")
+    assert not reached(net, [door(node, of["sys-net"], "tcp/8080") for node in (lan1, net["other"], net["sys-net"])])
+    for flow in (kept, cut, beside):
+        flow.close()
+
+
+def test_beside_its_own_address(net, family):
+    of, lan1 = OF[family], net["lan1"]
+    expose(net, "web", family, allow="tcp/80", publish="tcp/8443:443")
+    wait_state(net, "web", family)
+    asked = doors([lan1], [of["web"]], ("tcp/80", "tcp/443", "tcp/8443")) + \
+        doors([lan1, net["other"]], [of["sys-net"]], ("tcp/80", "tcp/443", "tcp/8443"))
+    expect(net, asked, [door(lan1, of["web"], "tcp/80"), door(lan1, of["sys-net"], "tcp/8443"),
+                        door(net["other"], of["sys-net"], "tcp/8443")])
+
+
+def test_an_inner_hop_knows_the_ports_inside_only(lab, family):
+    """Translated once, at the edge: further in it is a rule for exactly the port and the sources."""
+    net = routers(lab(topologies.CHAIN))
+    of = OF[family]
+    for port in (80, 81, 82, 443):
+        net["web"].serve_tcp(port)
+    expose(net, "web", family, mode="publish", publish=f"tcp/8443:443;tcp/7000:82 from {of['lan1']}")
+    wait_state(net, "web", family)
+    # who comes round the outermost net qube: the net qube itself, straight to the address
+    straight = doors([net["sys-net"]], [of["web"]], ("tcp/443", "tcp/82", "tcp/80", "tcp/8443"))
+    expect(net, straight, straight[:1])
+    # and at the inner hop's own address nothing is published
+    assert not reached(net, [door(net["other"], address(net, "sys-firewall", family), "tcp/8443"),
+                             door(net["hidden"], address(net, "sys-firewall", family), "tcp/8443")])
+
+
+def test_through_three_hops(lab, family):
+    net = routers(lab(THREE))
+    of = OF[family]
+    server = net["deep"].serve_tcp(443)
+    expose(net, "deep", family, mode="publish", publish="tcp/8443:443")
+    wait_state(net, "deep", family)
+    names = ("lan1", "hidden", "other", "web", "deep", "sys-net", "sys-firewall", "sys-mid")
+    asked = doors([net[name] for name in names], [of["sys-net"]], ("tcp/8443", "tcp/443"))
+    expect(net, asked, [one for one in asked if one.what == "tcp/8443"])
+    server.peers.clear()
+    assert net["lan1"].connect_tcp(of["sys-net"], 8443).peer == of["lan1"]
+    addr = address(net, "deep", family)
+    withdraw(net, "deep", family)
+    for hop in ("sys-net", "sys-firewall"):
+        wait_until(lambda h=hop: clean(net[h], addr), 5 * SLOW, f"{hop} clean")
+    assert not reached(net, asked)
+
+
+def test_the_net_qube_in_between_has_two_vifs(lab, family):
+    net = routers(lab(topologies.CHAIN.changed("sys-firewall", hvm=True)))
+    of = OF[family]
+    net["web"].serve_tcp(443)
+    expose(net, "web", family, mode="publish", publish="tcp/8443:443")
+    wait_state(net, "web", family)
+    net["sys-firewall"].stub_offline()
+    wait_until(lambda: [vif for vif, _, _ in way(net["sys-net"], of["web"])] == ["vif4.0"], 2 * SLOW, "the other vif")
+    asked = doors([net[name] for name in ("lan1", "other", "web", "sys-net")], [of["sys-net"]], ("tcp/8443",))
+    expect(net, asked, asked)
