@@ -4,8 +4,8 @@
  * connection. At most ADMIN_CALLS_MAX are open at once, the others wait in their order. Events are
  * read whatever else goes on, and before any answer (qubesd buffers what is not read without
  * limit): the stream runs at priority -10 of the loop, answers are told at 20, so a program's own
- * sources belong in between. When the stream ends it is opened again after 1 s (qubesd's own pace, core-admin-client
- * qubesadmin/events), at once when the socket appears.
+ * sources belong in between. When the stream ends it is opened again after 1 s (qubesd's own pace,
+ * core-admin-client qubesadmin/events), at once when the socket appears.
  *
  * Sockets: config.socket, else $QUBESD_SOCKET, else /var/run/qubesd.sock.
  * All callbacks come from the event loop, none from inside the functions below. One thread. They
