@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The stream of events: in pieces, cut, refused, gone and back; and what it has to do with calls. */
+/* The stream of events: in pieces, cut, refused, gone and back; and calls beside it. */
 #include <errno.h>
 #include <string.h>
 

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "dom0/tree/heard.h"
 
-#define JOBS_MAX 8 /* qubes that are read at the same time: two calls each and more keep qubesd busy */
+#define JOBS_MAX 8 /* qubes read at the same time: two calls each and more keep qubesd busy */
 
 TAILQ_HEAD(jobs, job);
 
