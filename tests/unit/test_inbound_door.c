@@ -53,11 +53,16 @@ static void test_refused(void **state)
         "v=1|fe80::1 allow=any", "v=1|::1 allow=any", "v=1|10.139.1.1 allow=any",
         "v=1|10.1.1.1 allow=any|10.1.1.1 allow=", "v=1|fd09::1 allow=any|fd09:0::1 allow=any",
         "v=1|10.1.1.1 allow=any|", "v=1|10.1.1.1 deny=any", "v=1|10.1.1.1 allow=any\t",
-        "v=1|10.1.1.1 allow=any|10.1.1.2 allow=any|10.1.1.3 allow=any|10.1.1.4 allow=any|10.1.1.5 "
-        "allow=any|10.1.1.6 allow=any|10.1.1.7 allow=any|10.1.1.8 allow=any|10.1.1.9 allow=any",
     };
 
+    static const char nine[] =
+        "v=1|10.1.1.1 allow=|10.1.1.2 allow=|10.1.1.3 allow=|10.1.1.4 allow=|10.1.1.5 allow="
+        "|10.1.1.6 allow=|10.1.1.7 allow=|10.1.1.8 allow=|10.1.1.9 allow=";
+    struct door none = {.n = 0};
+    char reason[DOOR_WHY_MAX];
+
     (void)state;
+    assert_int_equal(parse(nine, &none, reason), -EINVAL);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct door d = {.n = 99};
         char why[DOOR_WHY_MAX];
