@@ -15,7 +15,7 @@ VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 # Every C file that is compiled with the project's own flags; generated files are not among them.
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 
-.PHONY: all help deps deps-lint demo lab check leaks bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
+.PHONY: all help deps deps-lint demo lab check leaks walks bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
@@ -28,6 +28,7 @@ help:
 	@echo "make check      unit tests, fuzz corpus, layering, lab tests (TESTS=tests/lab/test_x.py for some)"
 	@echo "make leaks      the leak matrix: every way out, with each set of layers (WRITE=1 puts it into doc/leaks.md);"
 	@echo "                then WALKS=1000 random walks, a quarter of a minute each"
+	@echo "make walks      1,000 random sequences of changes to the network tree (WALKS=1000), a quarter of a minute each"
 	@echo "make bench      measure"
 	@echo "make fuzz       fuzz each target for SECONDS=60"
 	@echo "make lint       gcc -fanalyzer, clang-tidy, cppcheck"
@@ -63,6 +64,10 @@ leaks: deps
 	@$(MAKE) --no-print-directory all
 	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) -m tests.leaks.matrix $(if $(WRITE),--write) $(LEAKS)
 	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) tests/leaks/walk.py --count $(WALKS)
+
+walks: deps
+	@$(MAKE) --no-print-directory all
+	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) tests/lab/exposure_walk.py --count $(WALKS)
 
 bench: deps
 	@lab/deps.sh bench

@@ -6,6 +6,7 @@
         lab["sys-net"].uplink_down("ens6")
 """
 
+import contextlib
 import ipaddress
 import itertools
 import os
@@ -179,8 +180,12 @@ class QubeNode(Node):
         if self.netvm is None:
             return
         if alive:
-            self.stop()
-            self.is_running = True
+            for vif, step in ((self.vif, self.offline), (self.stub_vif, self.stub_offline))[:2 if self.spec.hvm else 1]:
+                # Known defect: of two vifs with one address the second one's script fails half way.
+                with contextlib.suppress(subprocess.CalledProcessError):
+                    step()
+                self.netvm.batch(f"link del {vif}\n")
+                self.netvm.vifs.pop(vif, None)
         else:
             for iface in ("eth0", "emu0") if self.spec.hvm else ("eth0",):
                 self.run(["ip", "link", "del", iface], check=False)
