@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -20,17 +20,19 @@ static char why[OPTIONS_WHY_MAX];
 #define parse(o, ...)                                                                              \
     parse_words(o, (const char *const[]){"qvm-expose", __VA_ARGS__, NULL})
 
+/* Options borrow their strings, so these live until the next call. */
 static int parse_words(struct options *o, const char *const *words)
 {
+    static char storage[32][128];
     char *argv[32];
-    int argc = 0, r;
+    int argc = 0;
 
-    for (; words[argc] != NULL; argc++)
-        argv[argc] = strdup(words[argc]);
+    for (; words[argc] != NULL; argc++) {
+        (void)snprintf(storage[argc], sizeof(storage[argc]), "%s", words[argc]);
+        argv[argc] = storage[argc];
+    }
     argv[argc] = NULL;
-    r = options_parse(argc, argv, NOW, o, why);
-    /* strings of options are borrowed: they are let go with the process */
-    return r;
+    return options_parse(argc, argv, NOW, o, why);
 }
 
 #define refuses(part, ...)                                                                         \

@@ -37,19 +37,21 @@ static void find(struct check *c, const struct qube *q, const char *kind, const 
                                               "kind", kind, "what", say_json_text(what)));
 }
 
-/* That a qube does not run is no fault: it will be exposed when it does. */
-static bool only_halted(const struct session *s, const struct qube *q)
+/* That a qube does not run, or that its time is over, is no fault. */
+static bool is_waiting(const struct session *s, const struct qube *q)
 {
-    bool halted = false;
+    bool waiting = false;
 
     for (size_t i = 0; i < s->wishes.n_problems; i++) {
         const struct problem *p = &s->wishes.problems[i];
 
-        if (p->whose == q && p->kind != PROBLEM_HALTED)
+        if (p->whose != q)
+            continue;
+        if (p->kind != PROBLEM_HALTED && p->kind != PROBLEM_EXPIRED)
             return false;
-        halted |= p->whose == q;
+        waiting = true;
     }
-    return halted;
+    return waiting;
 }
 
 static void check_qube(struct check *c, const struct qube *q)
@@ -58,7 +60,7 @@ static void check_qube(struct check *c, const struct qube *q)
     size_t before = json_array_size(c->findings);
 
     c->asked++;
-    if (only_halted(c->s, q)) {
+    if (is_waiting(c->s, q)) {
         c->waiting++;
         return;
     }
@@ -112,7 +114,7 @@ static int print_text(const struct check *c)
         printf("%s:\n", json_string_value(json_object_get(one, "qube")));
         say_wrapped(json_string_value(json_object_get(one, "what")), 2);
     }
-    printf("%zu asked for: %zu open as far as the qubes report, %zu when they run, %zu findings\n",
+    printf("%zu asked for: %zu open as far as the qubes report, %zu not running or ended, %zu findings\n",
            c->asked, c->free_ways, c->waiting, json_array_size(c->findings));
     return 0;
 }

@@ -100,9 +100,11 @@ static int print_hops(const struct way *way)
     return r;
 }
 
-static int print_way(const struct way *way)
+/* With two ways the reason of each is told; of one it is the last line anyway. */
+static int print_way(const struct way *way, bool alone)
 {
-    char text[ADDR_STR_MAX];
+    char text[ADDR_STR_MAX], closed[WAY_WHY_MAX + 16];
+    int r;
 
     printf("\nTo %s, from the LAN inwards (as each qube reports of itself):\n",
            addr_format(&way->addr, text));
@@ -110,7 +112,12 @@ static int print_way(const struct way *way)
         printf("  There is no net qube on the way.\n");
         return 0;
     }
-    return print_hops(way);
+    r = print_hops(way);
+    if (r == 0 && !alone && way->why[0] != '\0') {
+        (void)snprintf(closed, sizeof(closed), "Closed: %s", way->why);
+        say_wrapped(closed, 2);
+    }
+    return r;
 }
 
 static int print_text(const struct explanation *e)
@@ -119,7 +126,7 @@ static int print_text(const struct explanation *e)
 
     show_qube(e->s, e->q);
     for (size_t i = 0; e->asked && i < e->ways.n && r == 0; i++)
-        r = print_way(&e->ways.ways[i]);
+        r = print_way(&e->ways.ways[i], e->ways.n == 1);
     printf("\n");
     if (e->s->o->has_question && e->parsed && e->asked) {
         printf("By the rules:\n");

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "dom0/expose/say.h"
 #include "qubesdb/conn.h"
 
 #define PLACE "/var/run/qubes"
@@ -152,6 +154,7 @@ int look_all(sd_event *event, const char *directory, struct look *looks, size_t 
              const struct addr *policies, size_t n_policies)
 {
     _cleanup_(freep) struct look_job *jobs = calloc(n > 0 ? n : 1, sizeof(*jobs));
+    uint64_t begin_us = clock_now_us();
     int r = 0;
 
     if (directory == NULL)
@@ -165,8 +168,11 @@ int look_all(sd_event *event, const char *directory, struct look *looks, size_t 
         looks[i].error = begin(event, directory, &looks[i], &jobs[i], policies, n_policies);
         jobs[i].failed = looks[i].error < 0;
     }
-    while (r >= 0 && !all_done(jobs, n))
-        r = sd_event_run(event, UINT64_MAX); /* connections have a time limit */
+    while (r >= 0 && !all_done(jobs, n)) { /* connections have a time limit */
+        r = sd_event_run(event, 500000);
+        say_progress(begin_us, "reading QubesDB", 0, 0);
+    }
+    say_progress_end();
     for (size_t i = 0; i < n; i++)
         (void)qdb_conn_free(jobs[i].conn);
     return r < 0 ? r : 0;

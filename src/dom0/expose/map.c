@@ -147,7 +147,7 @@ static size_t add_qube(struct builder *b, const struct qube *q, unsigned depth)
 
 static bool is_child(const struct qube *q, const char *netvm)
 {
-    const char *at = words_netvm(q);
+    const char *at = qube_netvm(q);
 
     return strcmp(q->klass, "AdminVM") != 0 && strcmp(at, netvm) == 0;
 }

@@ -103,11 +103,6 @@ const char *words_addresses(const struct qube *q, char buf[static 2 * ADDR_STR_M
     return buf;
 }
 
-const char *words_netvm(const struct qube *q)
-{
-    return is_attached(q) ? q->live.netvm : q->netvm;
-}
-
 const char *words_power(enum power power)
 {
     switch (power) {

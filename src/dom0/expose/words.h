@@ -20,7 +20,6 @@ const char *words_rest(const struct exposure *e, int64_t now, char buf[static WO
 /* Addresses that count: live ones of a running qube, else the properties. */
 const char *words_addresses(const struct qube *q, char buf[static 2 * ADDR_STR_MAX + 4]);
 const struct addr *words_address(const struct qube *q, unsigned family_index);
-const char *words_netvm(const struct qube *q); /* "" none */
 const char *words_power(enum power power);
 /* The net qube that faces the LAN for this one; "no net qube". */
 const char *words_edge(const struct tree *t, const struct qube *q);
