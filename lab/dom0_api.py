@@ -9,7 +9,7 @@ _FEATURE = re.compile(r"[a-zA-Z0-9_.-]+\Z")
 _VALUE = re.compile(r"[\x20-\x7e]*\Z")
 _KEPT_FEATURES = re.compile(r"(deferred-netvm-original|preload-dispvm.*)\Z")
 _SLOW = {"admin.vm.Start", "admin.vm.Shutdown", "admin.vm.Kill", "admin.vm.Pause", "admin.vm.Unpause",
-         "admin.vm.Remove", "admin.vm.CreateDisposable", "admin.property.Set",
+         "admin.vm.Remove", "admin.vm.CreateDisposable", "admin.property.Set", "admin.vm.firewall.Reload",
          "admin.vm.property.Set+netvm", "admin.vm.property.Reset+netvm"}
 
 

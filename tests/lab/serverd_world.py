@@ -4,6 +4,8 @@
 `web` (10.137.0.4, or what the test gives it) is behind sys-fw behind sys-net; sys-fw2 is beside sys-fw; all run.
 """
 
+import time
+
 import pytest
 
 from lab.dom0 import Dom0
@@ -68,10 +70,42 @@ class World:
     def markers(self):
         return {name for name in self.running() if self.dom0.keys(name, "/network-server").get("/network-server") == "1"}
 
+    @staticmethod
+    def wait(probe, what, timeout=5):
+        return wait_until(probe, timeout, what=what)
+
+    @staticmethod
+    def later(seconds):
+        """A probe that is true from then on, for what must not happen meanwhile."""
+        end = time.monotonic() + seconds
+        return lambda: time.monotonic() >= end
+
+    def switches(self):
+        """How often the daemon has woken up."""
+        with open(f"/proc/{self.serverd.process.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt"))
+
+    def calm(self):
+        """It slept for 0.3 s."""
+        before, over = self.switches(), self.later(0.3)
+        while not over():
+            time.sleep(0.01)
+        return self.switches() == before
+
+    @staticmethod
+    def in_seconds(seconds):
+        """A time as features have it."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
     # -- what should ---------------------------------------------------------------------------------------------------
 
     def xid(self, name):
         return str(self.dom0[name].xid)
+
+    def address(self, name, family):
+        """Of its vif; of a net qube whose own net qube is about to attach it, what it is going to have."""
+        vm = self.dom0[name]
+        return vm.live[family] if vm.live else self.dom0.model.value(vm, "ip" if family == 1 else "ip6")
 
     def expected(self, *exposed):
         """Records and accepts of these (qube, address, [hops from the next one outward]) and nothing else."""
@@ -81,7 +115,7 @@ class World:
             for index, hop in enumerate(hops):
                 family = 2 if ":" in address else 1
                 records[hop, address] = (name, self.xid(child),
-                                         self.dom0[child].live[family] if index else "direct",
+                                         self.address(child, family) if index else "direct",
                                          "1" if index == len(hops) - 1 else "0")
                 if index:
                     accepts.add((hop, address))

@@ -125,12 +125,11 @@ static void on_set_netvm(struct context *c, struct str value)
     set_name(q->netvm, str_is(value, "None") ? STR_LITERAL("") : value);
     memcpy(c->ret->netvm, q->netvm, QUBE_NAME_MAX);
     c->ret->what |= EFFECT_COMPUTE | EFFECT_READ_NOW | EFFECT_MOVED;
-    if (!qube_is_alive(q))
-        return;
-    /* The vif of a paused qube may have to wait (4.3); whether it does, only the reading tells. */
-    q->changing = q->power == POWER_PAUSED;
-    if (!q->changing)
-        qube_attach(q);
+    /*
+     * Where it is attached now, and under which address, is taken from the reading: the vif of a
+     * paused qube may have to wait (4.3), and an address that was reset came without its value.
+     */
+    q->changing = qube_is_alive(q);
 }
 
 static void on_set_property(struct context *c)
@@ -160,7 +159,9 @@ static void on_reset_property(struct context *c)
 
     for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
         if (str_is(c->what, ours[i]))
-            c->ret->what |= i == 0 ? EFFECT_READ_NOW : EFFECT_READ;
+            c->ret->what |= EFFECT_READ_NOW;
+    if (str_is(c->what, "netvm"))
+        c->ret->what |= EFFECT_MOVED;
 }
 
 /* Before the vif is moved: from now on nothing of the qube is anywhere. */
@@ -173,8 +174,7 @@ static void on_pre_netvm(struct context *c)
     c->q->changing = true;
     if (admin_event_value(c->event, "newvalue", &value))
         set_name(c->ret->netvm, value);
-    /* The reading ends it, if no event does: the change may be refused. */
-    c->ret->what |= EFFECT_COMPUTE | EFFECT_MOVES | EFFECT_READ;
+    c->ret->what |= EFFECT_COMPUTE | EFFECT_MOVES | EFFECT_CHANGE_BEGINS;
 }
 
 /* ---- features ---- */

@@ -18,7 +18,8 @@ enum effect {
     EFFECT_LIFE_ENDS = 1 << 4, /* its QubesDB belongs to the past */
     EFFECT_LOOK = 1 << 5,     /* its QubesDB may be a new one */
     EFFECT_MOVES = 1 << 6,    /* its net qube changes: first give up what stands in the new one */
-    EFFECT_MOVED = 1 << 7,    /* its net qube has changed, or its start is over */
+    EFFECT_CHANGE_BEGINS = 1 << 7, /* ... which may still be refused */
+    EFFECT_MOVED = 1 << 8,    /* its net qube has changed, or its start is over */
 };
 
 struct effects {

@@ -33,7 +33,8 @@ static void forget(struct hop *h)
     h->state = HOP_DOWN;
     present_done(&h->present);
     present_done(&h->incoming);
-    h->n_fetches = h->unanswered = h->lists_left = 0;
+    h->n_fetches = h->unanswered = h->blocks_unanswered = 0;
+    h->lists_left = 0;
     h->reread = false;
 }
 
@@ -330,11 +331,17 @@ void hop_reread(struct hop *h)
 
 /* ---- writing ---- */
 
+static bool is_block(const char *path)
+{
+    return strncmp(path, PRESENT_FIREWALL, strlen(PRESENT_FIREWALL)) == 0;
+}
+
 static void on_written(const struct qdb_message *answer, void *user)
 {
     struct hop *h = user;
 
     h->unanswered--;
+    h->blocks_unanswered -= is_block(answer->path);
     /* Refused, or gone before it could be removed: see what is there. */
     if (answer->type == QDB_RESP_ERROR)
         reread_soon(h);
@@ -362,6 +369,7 @@ static int queue(struct hop *h, enum qdb_type type, const char *path, struct str
     if (r < 0)
         return r;
     h->unanswered++;
+    h->blocks_unanswered += is_block(path);
     f = find_fetch(h, path);
     if (f)
         f->again = true;

@@ -63,7 +63,8 @@ struct hop {
     struct qdb_conn *conn;
     struct present present, incoming;
     unsigned lists_left;
-    size_t unanswered; /* writes and removals */
+    size_t unanswered;        /* writes and removals */
+    size_t blocks_unanswered; /* those of them in firewall blocks */
     struct hop_fetch fetches[HOP_FETCHES_MAX];
     size_t n_fetches;
     bool reread; /* another complete reading is due */

@@ -47,8 +47,8 @@ static void tell_ready(struct manager *m)
 /* ---- what readings tell ---- */
 
 /*
- * Where a qube is attached that was just read. What events told while it ran is kept; what was
- * missed (another domain id, another net qube) is taken from its properties.
+ * Where a qube is attached that was just read: as it was when it was read first in this life, or
+ * after the last change of its net qube. A kept attachment of another domain id is of another life.
  */
 static void settle_attachment(struct manager *m, struct qube *q)
 {
@@ -59,9 +59,13 @@ static void settle_attachment(struct manager *m, struct qube *q)
         q->changing = false;
         return;
     }
-    if (e && q->xid[0] != 0 && e->xid != q->xid[0])
-        qube_detach(q); /* of a life that has ended */
-    else if (e && e->xid == q->xid[0] && !q->live.known)
+    if (q->changing && changes_go_on(m, q->name))
+        return;
+    if (e && e->xid != q->xid[0])
+        e = NULL;
+    if (!e)
+        qube_detach(q);
+    else if (!q->live.known)
         q->live = e->at;
     if (!q->live.known || q->changing || strcmp(q->live.netvm, q->netvm) != 0)
         qube_attach(q);
@@ -160,6 +164,10 @@ static void on_event(const struct admin_event *e, void *user)
         end_life(m, fx.qube);
     if (fx.what & EFFECT_LOOK)
         look_at_database(m, fx.qube);
+    if (fx.what & EFFECT_CHANGE_BEGINS)
+        changes_begin(m, fx.qube);
+    if (fx.what & (EFFECT_MOVED | EFFECT_LIFE_ENDS))
+        changes_end(m, fx.qube);
     if (fx.what & EFFECT_COMPUTE) {
         bool moves = fx.what & (EFFECT_MOVES | EFFECT_MOVED);
 
@@ -240,7 +248,7 @@ static void on_hop_vanished(struct hop *h, void *user)
 
 void manager_repair(struct manager *m)
 {
-    uint64_t now = clock_now_us(), next = 0;
+    uint64_t now = clock_now_us(), next = changes_check(m, now);
 
     if (m->recompute) {
         m->recompute = false;

@@ -36,6 +36,13 @@ struct reload { /* a firewall block that qubesd has to write again, once our wri
     char qube[QUBE_NAME_MAX], hop[QUBE_NAME_MAX];
 };
 
+#define MOVERS_MAX 32
+
+struct mover { /* a qube whose net qube is being changed, and no event has said yet that it was */
+    char qube[QUBE_NAME_MAX];
+    uint64_t until;
+};
+
 struct manager {
     struct manager_config config;
     sd_event *event;
@@ -49,6 +56,8 @@ struct manager {
     char *live_path, *live_text, *control_path; /* owned */
     struct reload *reloads; /* owned */
     size_t n_reloads, reloads_capacity;
+    struct mover movers[MOVERS_MAX];
+    size_t n_movers;
     sd_event_source *full_timer, *expiry_timer, *repair_timer, *clock_source;
 
     bool connected; /* the stream stands */
@@ -82,6 +91,17 @@ void sources_arm_expiry(struct manager *m); /* by wished.all.next_expiry */
 void sources_arm_full(struct manager *m, uint64_t usec); /* the next full reading */
 void sources_arm_repair(struct manager *m, uint64_t usec); /* at this moment, if nothing is sooner */
 
-/* Something was written into the firewall block of this qube in its (new) net qube. */
+/* changes.c: a change of net qube begins, ends, and goes on as long as it has not been said to be
+ * over or a second has passed: a reading in between proves nothing. */
+void changes_begin(struct manager *m, const char *qube);
+void changes_end(struct manager *m, const char *qube);
+bool changes_go_on(struct manager *m, const char *qube);
+uint64_t changes_check(struct manager *m, uint64_t now); /* when to check next; 0: no need */
+
+/* Something was written into the firewall block of this qube in its (new) net qube: once it is done,
+ * qubesd is asked to write it again, so that no late write of ours ever replaces its block. */
 void reloads_note(struct manager *m, const char *qube, const char *hop);
 void reloads_try(struct manager *m);
+/* The same for all whose own block this path belongs to. */
+void changes_note_block(struct manager *m, const struct hop *h, const char *path,
+                        const char *mover);
