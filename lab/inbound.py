@@ -12,7 +12,7 @@ import subprocess
 
 from lab.node import wait_until
 from lab.qubesdb import QubesDB
-from lab.router import REPORT, SLOW, ReadySocket, environment, program
+from lab.router import GRACEFUL, REPORT, SLOW, ReadySocket, environment, program
 
 RECORD, VM_CONFIG = "/network-server-inbound", "/vm-config/expose-inbound"
 PROGRAM = "src/inbound/qubes-inbound"
@@ -88,8 +88,11 @@ class Inbound:
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            if GRACEFUL:  # leaks are looked for at a normal end only
+                self.end(timeout=10.0)
+            else:
+                self.process.kill()
+                self.process.wait()
         if self._own is not None and self._own.poll() is None:
             self._own.kill()
             self._own.wait()

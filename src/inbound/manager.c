@@ -379,13 +379,12 @@ int manager_new(const struct manager_config *config, struct manager **ret)
 
 struct manager *manager_free(struct manager *m)
 {
-    sd_event_source **sources[] = {&m->pass_source, &m->retry_timer, &m->spacing_timer,
-                                   &m->adopt_timer};
-
     if (m == NULL)
         return NULL;
-    for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
-        *sources[i] = sd_event_source_disable_unref(*sources[i]);
+    m->pass_source = sd_event_source_disable_unref(m->pass_source);
+    m->retry_timer = sd_event_source_disable_unref(m->retry_timer);
+    m->spacing_timer = sd_event_source_disable_unref(m->spacing_timer);
+    m->adopt_timer = sd_event_source_disable_unref(m->adopt_timer);
     m->mirror = qdb_mirror_free(m->mirror);
     m->event = sd_event_unref(m->event);
     m->monitor = nft_monitor_free(m->monitor);
