@@ -444,6 +444,8 @@ int plan_slots(const struct model *m, struct slot *list, struct plan *p)
 {
     int r = m->has_publish ? plan_index_ports(m, &p->ports) : 0;
 
+    if (r == 0) /* never NULL: places in it are computed before there is anything */
+        r = reserve(&p->objects, p->n_objects, &p->objects_capacity, sizeof(*p->objects));
     for (; list != NULL && r == 0; list = list->next_dirty)
         r = plan_slot(m, list, p);
     return r;
