@@ -137,11 +137,12 @@ static void test_hostile(void **state)
     _cleanup_(freep) char *svg = NULL, *text = NULL;
 
     (void)state;
-    feature(tree_find(t, str_from("web")), FEATURE_ALLOW,
-            "tcp/22 \x1b[2J</desc><script>alert(\"1\")</script>&'");
+    feature(tree_find(t, str_from("web")), FEATURE_ALLOW, "tcp/22 \x1b[2J</desc><script>");
+    feature(tree_find(t, str_from("mail")), FEATURE_METHOD, "</text><script>&'\"");
     svg = draw(t, true, true, 100);
     text = draw(t, true, false, 100);
     assert_null(strstr(svg, "<script"));
+    expect(svg, "&lt;/text&gt;&lt;script&gt;&amp;&#39;&quot;");
     assert_null(strchr(svg, 0x1b));
     assert_null(strchr(text, 0x1b));
     (void)tree_free(t);
