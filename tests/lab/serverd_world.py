@@ -50,7 +50,9 @@ class World:
         found = {}
         for name in self.running():
             for key, value in self.dom0.keys(name, "/network-server/").items():
-                found[name, key.rsplit("/", 1)[1]] = dict(part.split("=", 1) for part in value.split("|"))
+                found[name, key.rsplit("/", 1)[1]] = {
+                    "vm": None, "xid": None, "via": None, "edge": None,
+                    **dict(part.partition("=")[::2] for part in value.split("|"))}
         return found
 
     def accepts(self):
@@ -70,9 +72,11 @@ class World:
     def markers(self):
         return {name for name in self.running() if self.dom0.keys(name, "/network-server").get("/network-server") == "1"}
 
-    @staticmethod
-    def wait(probe, what, timeout=5):
-        return wait_until(probe, timeout, what=what)
+    def wait(self, probe, what, timeout=5):
+        try:
+            return wait_until(probe, timeout, what=what)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; found {self.actual()}\n{self.serverd.log}") from error
 
     @staticmethod
     def later(seconds):

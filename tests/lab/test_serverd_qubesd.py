@@ -105,7 +105,7 @@ def test_qubesd_stands_still(web):
     web.wait(lambda: web.records().get(("sys-net", A), {}).get("allow") == "tcp/1000", "allow", timeout=2)
     assert web.dom0.qubesd.buffered() == 0
     web.dom0.qubesd.emit("web", "domain-stopped")
-    web.settle(timeout=1)
+    web.wait(lambda: not web.records() and not web.accepts(), "withdrawal", timeout=1)
     web.exposed()  # it still runs, as qubesd says at last
 
 

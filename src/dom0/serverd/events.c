@@ -73,11 +73,6 @@ static void on_start(struct context *c)
 static void on_stopped(struct context *c)
 {
     stop(c);
-}
-
-static void on_start_failed(struct context *c)
-{
-    stop(c);
     c->ret->what |= EFFECT_READ;
 }
 
@@ -269,7 +264,7 @@ static const struct row of_qubes[] = {
     {"domain-pre-spawn", on_pre_spawn},
     {"domain-spawn", on_spawn},
     {"domain-start", on_start},
-    {"domain-start-failed", on_start_failed},
+    {"domain-start-failed", on_stopped},
     {"domain-stopped", on_stopped},
     {"domain-shutdown", on_stopped},
     {"domain-shutdown-failed", on_read},
