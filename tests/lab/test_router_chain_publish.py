@@ -59,12 +59,11 @@ def test_reached_from_everywhere(net, family):
 
 def test_clients_keep_their_address(net, family):
     of = OF[family]
-    server = net["web"].serve_tcp(8080)
+    net["web"].serve_tcp(8080)
     expose(net, "web", family, mode="publish", publish="tcp/8080")
     wait_state(net, "web", family)
     assert net["lan1"].connect_tcp(of["sys-net"], 8080).peer == of["lan1"]
     assert net["hidden"].connect_tcp(of["sys-net"], 8080).peer == of["hidden"]
-    assert server.peers == [of["lan1"], of["hidden"]]
     # only its port is published: its own connections carry the net qube's address
     net["lan1"].serve_tcp(7001)
     assert net["web"].connect_tcp(of["lan1"], 7001).peer == of["sys-net"]
@@ -116,13 +115,12 @@ def test_an_inner_hop_knows_the_ports_inside_only(lab, family):
 def test_through_three_hops(lab, family):
     net = routers(lab(THREE))
     of = OF[family]
-    server = net["deep"].serve_tcp(443)
+    net["deep"].serve_tcp(443)
     expose(net, "deep", family, mode="publish", publish="tcp/8443:443")
     wait_state(net, "deep", family)
     names = ("lan1", "hidden", "other", "web", "deep", "sys-net", "sys-firewall", "sys-mid")
     asked = doors([net[name] for name in names], [of["sys-net"]], ("tcp/8443", "tcp/443"))
     expect(net, asked, [one for one in asked if one.what == "tcp/8443"])
-    server.peers.clear()
     assert net["lan1"].connect_tcp(of["sys-net"], 8443).peer == of["lan1"]
     addr = address(net, "deep", family)
     withdraw(net, "deep", family)

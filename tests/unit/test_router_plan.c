@@ -445,7 +445,7 @@ static void test_publish(void **state)
 
     set(m, PATH, "v=1|vm=web|xid=11|via=direct|edge=1|mode=publish|publish=tcp/8080:80");
     expect_objects(m, A, "published to vif11.0 protocol 6 port 8080;"
-                         "dnat protocol 6 port 8080 to port 80");
+                         "dnat protocol 6 port 8080 to port 80;hairpin on vif11.0");
     set(m, "/network-server/192.168.1.77", RECORD "|publish=tcp/8079-8081:1-3");
     expect(m, A, VERDICT_DUPLICATE, "192.168.1.77");
     expect(m, "192.168.1.77", VERDICT_DUPLICATE, A);
