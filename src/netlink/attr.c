@@ -101,6 +101,14 @@ uint32_t attr_u32be(struct attr a)
     return cursor_u32be(&c);
 }
 
+uint64_t attr_u64be(struct attr a)
+{
+    struct cursor c = cursor_from(a.p, a.len);
+    uint64_t high = cursor_u32be(&c), low = cursor_u32be(&c);
+
+    return cursor_ok(&c) ? high << 32 | low : 0;
+}
+
 int attr_name(struct attr a, char *ret, size_t size)
 {
     size_t len;

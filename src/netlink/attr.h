@@ -44,6 +44,7 @@ uint8_t attr_u8(struct attr a);
 uint16_t attr_u16be(struct attr a);
 uint32_t attr_u32(struct attr a);
 uint32_t attr_u32be(struct attr a);
+uint64_t attr_u64be(struct attr a);
 
 /* Copies a name: 1 to size - 1 bytes, no NUL within, one NUL at the end allowed. -EBADMSG. */
 int attr_name(struct attr a, char *ret, size_t size);

@@ -12,9 +12,11 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "netlink/ct.h"
+#include "netlink/nflog.h"
 #include "netlink/policy.h"
 #include "netlink/rt.h"
 #include "netlink/socket.h"
+#include "nft/counter.h"
 #include "nft/digest.h"
 #include "nft/message.h"
 
@@ -68,6 +70,17 @@ static void read_route_messages(const struct nlmsghdr *nlh)
     }
 }
 
+static void read_logged_packet(const struct nlmsghdr *nlh)
+{
+    struct nflog_packet packet;
+
+    if (nflog_parse(nlh, &packet) != 1)
+        return;
+    check_addr(&packet.src);
+    check_addr(&packet.dst);
+    require(packet.src.family == packet.dst.family);
+}
+
 static void read_policy_messages(const struct nlmsghdr *nlh)
 {
     struct rule rule;
@@ -90,6 +103,13 @@ static int take_element(const struct nft_element *e, void *user)
 {
     (void)user;
     require(e->key.len > 0 && e->key.len <= NFT_KEY_MAX && e->data_len <= NFT_KEY_MAX);
+    return 0;
+}
+
+static int take_count(const struct nft_count *count, void *user)
+{
+    (void)user;
+    require(count->key.len > 0 && count->key.len <= NFT_KEY_MAX && !count->key.has_end);
     return 0;
 }
 
@@ -116,6 +136,7 @@ static void read_nft_messages(const struct nlmsghdr *nlh)
 
     (void)nft_generation_parse(nlh, &generation);
     (void)nft_elements_parse(nlh, take_element, NULL);
+    (void)nft_counts_parse(nlh, take_count, NULL);
     (void)nft_rule_parse(nlh, take_expression, NULL);
     if (nft_chain_parse(nlh, &facts) == 0)
         h = digest_add(h, facts.hook.p, facts.hook.len);
@@ -151,6 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_route_messages(one);
         read_policy_messages(one);
         read_nft_messages(one);
+        read_logged_packet(one);
         read_error(one);
     }
     return 0;
