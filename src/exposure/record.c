@@ -169,6 +169,21 @@ static int parse_expires(struct parser *p, struct str value)
     return 0;
 }
 
+static int parse_limit(struct parser *p, struct str value)
+{
+    uint32_t limit;
+
+    if (str_to_u32(value, RECORD_LIMIT_MAX, &limit) < 0 || limit == 0)
+        return refuse_value(p, "limit", value, "a number from 1 to 1000000");
+    p->record.limit = limit;
+    return 0;
+}
+
+static int parse_log(struct parser *p, struct str value)
+{
+    return parse_flag(p, "log", value, &p->record.log);
+}
+
 static int parse_keep(struct parser *p, struct str value)
 {
     return parse_flag(p, "keep", value, &p->record.keep);
@@ -187,6 +202,8 @@ static const struct field {
     {"allow", parse_allow, false, false, false},
     {"publish", parse_publish, false, false, false},
     {"expires", parse_expires, false, false, false},
+    {"limit", parse_limit, false, false, false},
+    {"log", parse_log, false, false, false},
     {"keep", parse_keep, false, false, false},
 };
 

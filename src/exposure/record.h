@@ -4,7 +4,7 @@
  * way (one line, fields separated by '|'):
  *
  *     v=1|vm=NAME|xid=N[,M] or pending|via=ADDR or direct|edge=0 or 1|mode=forward or publish
- *        |allow=...|publish=...|expires=2026-12-31T18:00:00Z|keep=1
+ *        |allow=...|publish=...|expires=2026-12-31T18:00:00Z|limit=N|log=1|keep=1
  *
  * and as a user of a stock dom0 writes it into /vm-config/expose.ADDR: the same line without vm
  * and xid, via=direct (may be left out), edge=1 when left out.
@@ -22,6 +22,7 @@
 
 #define RECORD_WHY_MAX 224
 #define QUBE_NAME_MAX  32 /* with NUL; Qubes: 31 characters, core-admin qubes/vm */
+#define RECORD_LIMIT_MAX 1000000
 #define XID_MAX        32751 /* below DOMID_FIRST_RESERVED 0x7ff0, Xen public/xen.h */
 
 enum record_form {
@@ -40,6 +41,8 @@ struct record {
     struct allow allow;
     struct publish publish;
     int64_t expires; /* seconds since 1970 UTC; 0: never */
+    uint32_t limit;  /* new connections a second that each source may open; 0: any number */
+    bool log;        /* new peers are named in the journal */
     bool keep;       /* established flows survive a withdrawal */
 };
 

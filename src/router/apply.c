@@ -166,9 +166,9 @@ static int add_element_op(struct nft_batch *batch, const struct op *op)
         return r;
     if (op->kind == OP_REMOVE)
         return nft_batch_del_element(batch, &set, &key);
-    if (op->object.kind != OBJECT_DNAT)
-        return nft_batch_add_element(batch, &set, &key);
     len = elements_data(&op->addr, &op->object, data);
+    if (len == 0)
+        return nft_batch_add_element(batch, &set, &key);
     return nft_batch_add_mapping(batch, &set, &key, data, len);
 }
 

@@ -117,11 +117,31 @@ static void join(const json_t *array, char *buf, size_t size)
     }
 }
 
+/* "3 connections, 12.3 kB"; "" where nothing is counted. */
+static void format_counters(const json_t *counters, char *buf, size_t size)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    long long connections = json_integer_value(json_object_get(counters, "connections"));
+    double bytes = (double)json_integer_value(json_object_get(counters, "bytes"));
+    size_t unit = 0;
+
+    buf[0] = '\0';
+    if (counters == NULL)
+        return;
+    for (; bytes >= 1000 && unit + 1 < ARRAY_SIZE(units); unit++)
+        bytes /= 1000;
+    if (json_is_true(json_object_get(counters, "offloaded")))
+        (void)snprintf(buf, size, "%lld, not counted (offloaded)", connections);
+    else
+        (void)snprintf(buf, size, "%lld, %.*f %s", connections, unit > 0 ? 1 : 0, bytes,
+                       units[unit]);
+}
+
 static int add_row(struct libscols_table *table, const json_t *o)
 {
     struct libscols_line *line = scols_table_new_line(table, NULL);
-    char vifs[256], uplinks[256];
-    const char *cells[6];
+    char vifs[256], uplinks[256], counters[64];
+    const char *cells[7];
     int r = 0;
 
     if (line == NULL)
@@ -133,7 +153,9 @@ static int add_row(struct libscols_table *table, const json_t *o)
     cells[2] = get(o, "state");
     cells[3] = vifs;
     cells[4] = uplinks;
-    cells[5] = get(o, "reason");
+    format_counters(json_object_get(o, "counters"), counters, sizeof(counters));
+    cells[5] = counters;
+    cells[6] = get(o, "reason");
     for (size_t i = 0; i < ARRAY_SIZE(cells) && r == 0; i++)
         r = scols_line_set_data(line, i, cells[i]);
     return r;
@@ -141,7 +163,8 @@ static int add_row(struct libscols_table *table, const json_t *o)
 
 static int print_table(const json_t *addresses)
 {
-    static const char *const columns[] = {"ADDRESS", "QUBE", "STATE", "VIF", "ANSWERED ON", "WHY"};
+    static const char *const columns[] = {"ADDRESS", "QUBE", "STATE", "VIF", "ANSWERED ON",
+                                          "CONNECTIONS", "WHY"};
     struct libscols_table *table = scols_new_table();
     size_t i;
     json_t *o;
@@ -150,7 +173,7 @@ static int print_table(const json_t *addresses)
     if (table == NULL)
         return -ENOMEM;
     for (i = 0; i < ARRAY_SIZE(columns) && r == 0; i++)
-        r = scols_table_new_column(table, columns[i], 0, i == 5 ? SCOLS_FL_WRAP : 0) == NULL ? -ENOMEM
+        r = scols_table_new_column(table, columns[i], 0, i == 6 ? SCOLS_FL_WRAP : 0) == NULL ? -ENOMEM
                                                                                          : 0;
     json_array_foreach((json_t *)addresses, i, o) {
         if (r == 0)
@@ -204,7 +227,55 @@ static int print_json(const json_t *root)
     return json_dumpf(root, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF ? -EIO : 0;
 }
 
-int client_status(const char *control, bool json)
+static size_t compact_size(const json_t *o)
+{
+    return json_dumpb(o, NULL, 0, JSON_COMPACT);
+}
+
+/* What a key says is the longest part, and dom0, which wrote it, knows it. */
+static bool drop_values(json_t *addresses)
+{
+    size_t i, k;
+    json_t *o, *key;
+    bool any = false;
+
+    json_array_foreach(addresses, i, o) {
+        json_array_foreach(json_object_get(o, "keys"), k, key)
+            any = json_object_del(key, "value") == 0 || any;
+    }
+    return any;
+}
+
+/*
+ * Not more than max bytes, on one line: where it is too much, first without what the keys say, then
+ * without the last addresses. "cut" says so.
+ */
+static int print_cut(json_t *root, size_t max)
+{
+    json_t *addresses = json_object_get(root, "addresses"), *cut = json_object();
+    size_t n = json_array_size(addresses), size = compact_size(root) + 1; /* the end of the line */
+    bool values;
+
+    if (size > max) {
+        values = drop_values(addresses);
+        (void)json_object_set(root, "cut", cut);
+        (void)json_object_set_new(cut, "values_left_out", json_boolean(values));
+        (void)json_object_set_new(cut, "addresses_left_out", json_integer(0));
+        size = compact_size(root) + 24; /* and the digits of the number */
+        while (size > max && json_array_size(addresses) > 0) {
+            size_t last = json_array_size(addresses) - 1;
+
+            size -= compact_size(json_array_get(addresses, last)) + (last > 0);
+            (void)json_array_remove(addresses, last);
+        }
+        (void)json_object_set_new(cut, "addresses_left_out",
+                                  json_integer((json_int_t)(n - json_array_size(addresses))));
+    }
+    json_decref(cut);
+    return json_dumpf(root, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF ? -EIO : 0;
+}
+
+int client_status(const char *control, bool json, size_t max_size)
 {
     json_t *root = ask(control, "status\n");
     const json_t *addresses = json_object_get(root, "addresses");
@@ -212,7 +283,9 @@ int client_status(const char *control, bool json)
 
     if (root == NULL)
         return 1;
-    if (json) {
+    if (json && max_size > 0) {
+        r = print_cut(root, max_size);
+    } else if (json) {
         r = print_json(root);
     } else {
         print_summary(root);

@@ -16,6 +16,8 @@ static const char *const set_names[] = {
     [OBJECT_PUBLISHED] = "network-server-published",
     [OBJECT_PUBLISHED_FROM] = "network-server-published-from",
     [OBJECT_DNAT] = "published",             [OBJECT_OWN] = "own-address",
+    [OBJECT_RATE] = "rates",                 [OBJECT_LOGGED] = "logged",
+    [OBJECT_CONNECTIONS] = "connections",    [OBJECT_TRAFFIC] = "traffic",
     [OBJECT_HAIRPIN] = "hairpin",            [OBJECT_LENT] = "lent",
     [OBJECT_ALLOWED] = "allowed",            [OBJECT_DOWNSTREAM] = "downstream",
 };
@@ -79,6 +81,12 @@ size_t elements_data(const struct addr *addr, const struct object *o, uint8_t *r
     size_t size = addr_size(addr->family);
     uint16_t inside = htons(o->port_hi);
 
+    if (o->kind == OBJECT_RATE) { /* what becomes a packet's priority: as the machine has it */
+        memcpy(ret, &o->rate, sizeof(o->rate));
+        return sizeof(o->rate);
+    }
+    if (o->kind != OBJECT_DNAT)
+        return 0;
     (void)memset(ret, 0, size + 4);
     memcpy(ret, addr->bytes, size);
     memcpy(ret + size, &inside, sizeof(inside));
@@ -155,7 +163,7 @@ static bool is_as_written(const struct nft_element *e, const struct addr *addr,
                           const struct object *o)
 {
     uint8_t data[NFT_KEY_MAX];
-    size_t len = o->kind == OBJECT_DNAT ? elements_data(addr, o, data) : 0;
+    size_t len = elements_data(addr, o, data);
     struct nft_key key;
 
     return elements_key(addr, o, &key) == 0 && key.len == e->key.len &&
@@ -205,6 +213,13 @@ int elements_object(enum object_kind kind, enum family_index family, const struc
     read_rest(&c, af, &o, &o.port_lo, &o.src_lo);
     if (!cursor_ok(&c) || c.left != 0 || key->has_end != is_interval(kind))
         return -EBADMSG;
+    if (kind == OBJECT_RATE) {
+        struct cursor data = cursor_from(e->data, e->data_len);
+
+        o.rate = cursor_u32ne(&data);
+        if (!cursor_ok(&data))
+            return -EBADMSG;
+    }
     o.port_hi = o.port_lo;
     if (key->has_end) {
         struct cursor end = cursor_from(key->end, key->len);

@@ -24,7 +24,7 @@ struct nft_set elements_set(enum object_kind kind, enum family_index family);
 /* 0 or -ENOSPC. */
 int elements_key(const struct addr *addr, const struct object *o, struct nft_key *ret);
 
-/* The value of an element of OBJECT_DNAT's map. ret has room for NFT_KEY_MAX bytes. */
+/* The value of an element of a map (DNAT, RATE), else 0 bytes. ret has room for NFT_KEY_MAX bytes. */
 size_t elements_data(const struct addr *addr, const struct object *o, uint8_t *ret);
 
 /* -EBADMSG when the element is not what we would write. uplink_index of OWN stays 0. */

@@ -12,10 +12,12 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "router/client.h"
 #include "router/manager.h"
 
 #define DEFAULT_CONTROL "/run/qubes-routing-manager/control.sock"
+#define MIN_SIZE        65536 /* what is said beside the addresses fits */
 
 enum verb {
     VERB_RUN,
@@ -27,6 +29,7 @@ enum verb {
 struct options {
     enum verb verb;
     bool json, verbose;
+    size_t max_size; /* of an answer in JSON; 0: any */
     struct manager_config config;
 };
 
@@ -35,6 +38,7 @@ enum { /* long options without a letter */
     OPTION_CHECK,
     OPTION_DRY_RUN,
     OPTION_JSON,
+    OPTION_MAX_SIZE,
     OPTION_QUBESDB,
     OPTION_CONTROL,
     OPTION_SERVICE_DIR,
@@ -46,6 +50,7 @@ static const struct option long_options[] = {
     {"check", no_argument, NULL, OPTION_CHECK},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"max-size", required_argument, NULL, OPTION_MAX_SIZE},
     {"qubesdb", required_argument, NULL, OPTION_QUBESDB},
     {"control", required_argument, NULL, OPTION_CONTROL},
     {"service-dir", required_argument, NULL, OPTION_SERVICE_DIR},
@@ -66,6 +71,7 @@ static void print_help(void)
            "                                     differed; exit status 1 if anything did [--json]\n"
            "  qubes-routing-manager --dry-run    print what a start would change now [--json]\n"
            "\n"
+           "  --max-size BYTES    of --status --json: on one line, cut where it would be longer\n"
            "  --qubesdb SOCKET    QubesDB ($QUBESDB_SOCKET, else the usual place)\n"
            "  --control SOCKET    where --status asks (" DEFAULT_CONTROL ")\n"
            "  --service-dir DIR   Qubes services (/run/qubes-service)\n"
@@ -77,6 +83,16 @@ static int wrong_use(const char *what)
 {
     (void)fprintf(stderr, "qubes-routing-manager: %s; see --help\n", what);
     return -EINVAL;
+}
+
+static int set_size(struct options *o, const char *text)
+{
+    uint32_t size;
+
+    if (str_to_u32(str_from(text), UINT32_MAX, &size) < 0 || size < MIN_SIZE)
+        return wrong_use("--max-size wants a number of bytes, 65536 or more");
+    o->max_size = size;
+    return 0;
 }
 
 static int set_verb(struct options *o, enum verb verb)
@@ -100,6 +116,8 @@ static int take_option(struct options *o, int option)
     case OPTION_JSON:
         o->json = true;
         return 0;
+    case OPTION_MAX_SIZE:
+        return set_size(o, optarg);
     case OPTION_QUBESDB:
         o->config.qubesdb = optarg;
         return 0;
@@ -137,6 +155,8 @@ static int parse_options(int argc, char **argv, struct options *o)
         r = take_option(o, option);
     if (r == 0 && optind < argc)
         r = wrong_use("it takes no arguments");
+    if (r == 0 && o->max_size > 0 && (o->verb != VERB_STATUS || !o->json))
+        r = wrong_use("--max-size goes with --status --json");
     if (r == 0 && o->json && o->verb == VERB_RUN)
         r = wrong_use("--json goes with --status, --check or --dry-run");
     return r;
@@ -174,7 +194,7 @@ int main(int argc, char **argv)
     case VERB_RUN:
         return run(&o);
     case VERB_STATUS:
-        return client_status(o.config.control, o.json);
+        return client_status(o.config.control, o.json, o.max_size);
     case VERB_CHECK:
         return client_check(o.config.control, o.json);
     case VERB_DRY_RUN:

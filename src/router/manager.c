@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "netlink/rt.h"
 #include "nft/nft.h"
+#include "router/peers.h"
 #include "router/report.h"
 #include "router/sources.h"
 #include "router/status.h"
@@ -107,6 +108,10 @@ static void note_planned(struct manager *m, struct planned *planned)
     if (r < 0)
         log_error("Out of memory: status is not complete");
     watch_slot(m, slot);
+    if (news)
+        slot->changed = m->model->now;
+    if (r == 0 && planned->verdict == VERDICT_OPEN && planned->claim->record.log)
+        peers_listen(m);
     if (news)
         report_change(m->model, slot, before);
 }
@@ -365,6 +370,7 @@ struct manager *manager_free(struct manager *m)
     if (m == NULL)
         return NULL;
     m->status = status_free(m->status);
+    peers_stop(m);
     m->wishes = wishes_free(m->wishes);
     m->watch = watch_free(m->watch);
     sources_done(m);

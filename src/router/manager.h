@@ -25,6 +25,7 @@ struct manager_config {
 };
 
 struct status_server;
+struct peers;
 
 struct manager {
     struct manager_config config;
@@ -34,6 +35,7 @@ struct manager {
     struct wishes *wishes;
     struct watch *watch;
     struct status_server *status;
+    struct peers *peers; /* NULL: nobody's peers are named */
     struct rt_monitor *rt_monitor;
     struct nft_monitor *nft_monitor;
     sd_event_source *reconcile_source, *tick, *retry_timer, *rules_timer, *adopt_timer,

@@ -104,6 +104,13 @@ struct conflict {
     uint64_t again_us; /* when to ask again, CLOCK_MONOTONIC */
 };
 
+struct counters {
+    bool known;           /* the kernel counts for it, and was read */
+    bool offloaded;       /* packets of it passed by uncounted */
+    uint64_t connections; /* that were let in */
+    uint64_t packets, bytes;
+};
+
 struct slot {
     struct addr addr;
     struct claim *claims; /* owned */
@@ -118,6 +125,8 @@ struct slot {
     char *reason;         /* owned; NULL when there is nothing to say */
     char *qube;           /* owned; name by the last record, or NULL */
     bool attached;        /* the platform lists it as a source of some vif, by itself */
+    int64_t changed;      /* seconds since 1970: verdict, reason or what the kernel has; 0: never */
+    struct counters counters; /* as of the last counters_read() */
     bool dirty;
     struct slot *next_dirty;
 };

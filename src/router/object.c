@@ -20,6 +20,8 @@ int object_compare(const void *a, const void *b)
     r = memcmp(x->vif, y->vif, sizeof(x->vif));
     if (r == 0)
         r = memcmp(x->uplink, y->uplink, sizeof(x->uplink));
+    if (r == 0 && x->rate != y->rate)
+        r = x->rate < y->rate ? -1 : 1;
     if (r == 0)
         r = (int)x->proto - (int)y->proto;
     if (r == 0)
@@ -60,6 +62,14 @@ const char *object_kind_name(enum object_kind kind)
         return "dnat";
     case OBJECT_OWN:
         return "own-address";
+    case OBJECT_RATE:
+        return "rate";
+    case OBJECT_LOGGED:
+        return "logged";
+    case OBJECT_CONNECTIONS:
+        return "connections";
+    case OBJECT_TRAFFIC:
+        return "traffic";
     case OBJECT_HAIRPIN:
         return "hairpin";
     case OBJECT_LENT:
@@ -84,6 +94,9 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
     switch (o->kind) {
     case OBJECT_ANY:
     case OBJECT_SOME:
+    case OBJECT_LOGGED:
+    case OBJECT_CONNECTIONS:
+    case OBJECT_TRAFFIC:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s", kind, o->vif);
         break;
     case OBJECT_PROTO:
@@ -110,6 +123,9 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
         break;
     case OBJECT_OWN:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);
+        break;
+    case OBJECT_RATE:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s to %s %u a second", kind, o->vif, o->rate);
         break;
     case OBJECT_HAIRPIN:
     case OBJECT_LENT:

@@ -24,6 +24,10 @@ enum object_kind {
     OBJECT_PUBLISHED_FROM, /* like RULE, likewise */
     OBJECT_DNAT,  /* protocol . outside port (port_lo) leads to the address, inside port (port_hi) */
     OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
+    OBJECT_RATE,  /* vif . address: what each source may open in a second (rate) */
+    OBJECT_LOGGED,      /* vif . address: new peers are named */
+    OBJECT_CONNECTIONS, /* vif . address: counts connections that began */
+    OBJECT_TRAFFIC,     /* vif . address: counts their packets and bytes */
     OBJECT_HAIRPIN, /* vif . address: by a published port it may be asked from there too */
     /* of an address behind another net qube (plan_chain.c), read back in this order */
     OBJECT_LENT,  /* vif . address: the two that follow are ours, not the platform's */
@@ -38,6 +42,8 @@ enum object_kind {
 #define OBJECT_IS_PLATFORMS(kind) ((kind) == OBJECT_ALLOWED || (kind) == OBJECT_DOWNSTREAM)
 /* Kinds that let somebody in. */
 #define OBJECT_IS_ACCESS(kind) ((kind) < OBJECT_DNAT)
+/* Kinds that watch who was let in. */
+#define OBJECT_IS_WATCH(kind) ((kind) >= OBJECT_RATE && (kind) <= OBJECT_TRAFFIC)
 
 struct object {
     enum object_kind kind;
@@ -45,6 +51,7 @@ struct object {
     uint32_t metric;       /* ROUTE */
     char vif[IFNAMSIZ];    /* as object_has_vif() */
     char uplink[IFNAMSIZ]; /* OWN */
+    uint32_t rate;         /* RATE */
     uint16_t port_lo, port_hi;
     uint8_t proto; /* IPPROTO_* */
     bool seen; /* by the reading of the kernel under way; not part of what it is */

@@ -158,6 +158,26 @@ static int wish_access(struct plan *p, struct planned *planned, const struct mod
     return r < 0 ? r : wish_entries(p, planned, &a->outside, vif, true);
 }
 
+/* What is counted, limited and named of those who get in by this vif. */
+static int wish_watch(struct plan *p, struct planned *planned, const struct model_link *vif)
+{
+    const struct record *record = &planned->claim->record;
+    struct object o = {.kind = OBJECT_CONNECTIONS};
+    int r;
+
+    (void)snprintf(o.vif, sizeof(o.vif), "%s", vif->name);
+    r = plan_wish_object(p, planned, &o);
+    o.kind = OBJECT_TRAFFIC;
+    if (r == 0)
+        r = plan_wish_object(p, planned, &o);
+    o.kind = OBJECT_LOGGED;
+    if (r == 0 && record->log)
+        r = plan_wish_object(p, planned, &o);
+    o.kind = OBJECT_RATE;
+    o.rate = record->limit;
+    return r == 0 && record->limit > 0 ? plan_wish_object(p, planned, &o) : r;
+}
+
 static int wish_ports(struct plan *p, struct planned *planned, const struct ground *g)
 {
     const struct publish *publish = &planned->claim->record.publish;
@@ -232,8 +252,13 @@ int plan_wish(const struct model *m, struct plan *p, struct planned *planned,
     const struct record *record = &planned->claim->record;
     int r = 0;
 
-    for (size_t i = 0; i < g->n_vifs && r == 0; i++)
+    for (size_t i = 0; i < g->n_vifs && r == 0; i++) {
+        size_t before = planned->n_objects;
+
         r = wish_access(p, planned, g->vifs[i]);
+        if (r == 0 && planned->n_objects > before) /* somebody gets in */
+            r = wish_watch(p, planned, g->vifs[i]);
+    }
     if (r == 0)
         r = plan_wish_way(p, planned, g);
     if (r == 0 && record->forward)

@@ -75,7 +75,10 @@ int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton
 {
     uint8_t nf = elements_family(family);
     const struct nft_set own[] = {{nf, TABLE_OWN, "put-back"}, {nf, TABLE_OWN, "guard"},
-                                  {nf, TABLE_OWN, "cut"}};
+                                  {nf, TABLE_OWN, "cut"},      {nf, TABLE_OWN, "buckets"},
+                                  {nf, TABLE_OWN, "peers"},    {nf, TABLE_OWN, "offloaded"}};
+    static const char *const chains[] = {"prerouting", "output", "postrouting", "forward",
+                                         "served",     "first",  "rate-limit"};
     struct skeleton_digest d = {.n = 0};
     int r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_ENTRY, &d);
 
@@ -83,14 +86,8 @@ int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton
         r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_SOME, &d);
     if (r == 0)
         r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_PUBLISHED, &d);
-    if (r == 0)
-        r = add_chain(nft, family, TABLE_OWN, "prerouting", &d);
-    if (r == 0)
-        r = add_chain(nft, family, TABLE_OWN, "output", &d);
-    if (r == 0)
-        r = add_chain(nft, family, TABLE_OWN, "postrouting", &d);
-    if (r == 0)
-        r = add_chain(nft, family, TABLE_OWN, "forward", &d);
+    for (size_t i = 0; i < ARRAY_SIZE(chains) && r == 0; i++)
+        r = add_chain(nft, family, TABLE_OWN, chains[i], &d);
     for (unsigned kind = 0; kind < OBJECT_SETS && r == 0; kind++) {
         struct nft_set set = elements_set((enum object_kind)kind, family);
 

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "router/counters.h"
 #include "router/sources.h"
 #include "router/status_json.h"
 
@@ -76,6 +77,7 @@ static json_t *check(struct status_server *s)
     s->differences = NULL;
     if (m->healed != healed)
         (void)json_array_append_new(differences, json_string("our chains or sets were changed"));
+    counters_read(m->kernel.nft, m->model);
     status = status_json(m);
     if (json_object_set_new(status, "differences", differences) < 0)
         return NULL;
@@ -86,10 +88,12 @@ static int make_answer(struct peer *p)
 {
     json_t *root = NULL;
 
-    if (strcmp(p->question, "status") == 0)
+    if (strcmp(p->question, "status") == 0) {
+        counters_read(p->server->manager->kernel.nft, p->server->manager->model);
         root = status_json(p->server->manager);
-    else if (strcmp(p->question, "check") == 0)
+    } else if (strcmp(p->question, "check") == 0) {
         root = check(p->server);
+    }
     if (root == NULL)
         return -EINVAL;
     p->answer = json_dumps(root, JSON_COMPACT);

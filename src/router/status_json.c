@@ -69,6 +69,39 @@ static void add_interfaces(json_t *o, const struct model *m, const struct slot *
     (void)json_object_set_new(o, "keeps_address_on", own);
 }
 
+/* Not there: nothing is counted for it. Packets and bytes are absent where some passed by. */
+static void add_counters(json_t *o, const struct slot *slot)
+{
+    const struct counters *c = &slot->counters;
+    json_t *counters;
+
+    if (!c->known)
+        return;
+    counters = json_pack("{s:I, s:b}", "connections", (json_int_t)c->connections, "offloaded",
+                         c->offloaded);
+    if (!c->offloaded) {
+        (void)json_object_set_new(counters, "packets", json_integer((json_int_t)c->packets));
+        (void)json_object_set_new(counters, "bytes", json_integer((json_int_t)c->bytes));
+    }
+    (void)json_object_set_new(o, "counters", counters);
+}
+
+static void add_record(json_t *o, const struct record *record)
+{
+    char via[ADDR_STR_MAX];
+
+    set_time(o, "expires", record->expires);
+    (void)json_object_set_new(o, "keep", json_boolean(record->keep));
+    (void)json_object_set_new(o, "mode", json_string(record->forward ? "forward" : "publish"));
+    (void)json_object_set_new(o, "edge", json_boolean(record->edge));
+    (void)json_object_set_new(o, "via", json_string(record->via.family != 0
+                                                        ? addr_format(&record->via, via)
+                                                        : "direct"));
+    if (record->limit > 0)
+        (void)json_object_set_new(o, "limit", json_integer(record->limit));
+    (void)json_object_set_new(o, "log", json_boolean(record->log));
+}
+
 static void add_claim(json_t *o, const struct slot *slot)
 {
     json_t *keys = json_array();
@@ -77,10 +110,8 @@ static void add_claim(json_t *o, const struct slot *slot)
         (void)json_array_append_new(keys, json_pack("{s:o, s:o}", "key", text(c->path), "value",
                                                     text(c->value)));
     (void)json_object_set_new(o, "keys", keys);
-    if (slot->claims != NULL && slot->claims->valid) {
-        set_time(o, "expires", slot->claims->record.expires);
-        (void)json_object_set_new(o, "keep", json_boolean(slot->claims->record.keep));
-    }
+    if (slot->claims != NULL && slot->claims->valid)
+        add_record(o, &slot->claims->record);
 }
 
 struct context {
@@ -92,6 +123,16 @@ struct context {
 static bool is_open(const struct slot *slot)
 {
     return slot->verdict == VERDICT_OPEN || slot->verdict == VERDICT_ADOPTED;
+}
+
+/* What is wished is in the kernel: as it was read back, or acknowledged, last. */
+static bool in_place(const struct slot *slot)
+{
+    for (size_t i = 0; i < slot->n_actual; i++) {
+        if (OBJECT_IS_ACCESS(slot->actual[i].kind))
+            return is_open(slot);
+    }
+    return false;
 }
 
 static void add_slot(struct slot *slot, void *user)
@@ -110,12 +151,15 @@ static void add_slot(struct slot *slot, void *user)
         (void)json_object_set_new(o, "qube", text(slot->qube));
     (void)json_object_set_new(o, "state", json_string(plan_verdict_name(slot->verdict)));
     (void)json_object_set_new(o, "open", json_boolean(is_open(slot)));
+    (void)json_object_set_new(o, "in_place", json_boolean(in_place(slot)));
+    set_time(o, "changed", slot->changed);
     if (slot->reason != NULL)
         (void)json_object_set_new(o, "reason", text(slot->reason));
     if (slot->conflict.present)
         (void)json_object_set_new(o, "conflict", conflict_json(c->m, slot));
     add_interfaces(o, c->m, slot);
     add_claim(o, slot);
+    add_counters(o, slot);
     (void)json_array_append_new(c->array, o);
     c->open += is_open(slot);
 }
@@ -137,15 +181,34 @@ static json_t *strays_json(const struct model *m)
     return array;
 }
 
+/* "192.168.16.2/24" ... of one interface; its link-local ones are no news. */
+static json_t *subnets_json(const struct model *m, uint32_t index)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < m->n_subnets; i++) {
+        const struct prefix *p = &m->subnets[i].prefix;
+        char addr[ADDR_STR_MAX], buf[ADDR_STR_MAX + 4];
+
+        if (m->subnets[i].index != index || addr_why_unusable(&p->addr) != NULL)
+            continue;
+        (void)snprintf(buf, sizeof(buf), "%s/%u", addr_format(&p->addr, addr), p->len);
+        (void)json_array_append_new(array, json_string(buf));
+    }
+    return array;
+}
+
 static json_t *uplinks_json(const struct model *m)
 {
     json_t *array = json_array();
 
     for (size_t i = 0; i < m->n_links; i++) {
-        if (m->links[i].uplink)
-            (void)json_array_append_new(array, json_pack("{s:o, s:b}", "name",
-                                                         text(m->links[i].name), "carrier",
-                                                         m->links[i].carrier));
+        const struct model_link *link = &m->links[i];
+
+        if (link->uplink)
+            (void)json_array_append_new(array, json_pack("{s:o, s:b, s:o}", "name",
+                                                         text(link->name), "carrier", link->carrier,
+                                                         "addresses", subnets_json(m, link->index)));
     }
     return array;
 }

@@ -103,6 +103,7 @@ static void check_record(struct str text, enum record_form form)
     require(form == RECORD_FORM_VM_CONFIG || record.pending || record.xid[0] != 0);
     require(record.forward || record.publish.n > 0);
     require(record.has_allow || record.allow.n == 0);
+    require(record.limit <= RECORD_LIMIT_MAX);
 }
 
 /* Set, set again, gone: nothing is left, whatever the path is. */

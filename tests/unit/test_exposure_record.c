@@ -32,7 +32,7 @@ static int parse(const char *text, enum record_form form, struct record *ret, ch
 
 #define FULL                                                                                       \
     "v=1|vm=web-1.x_Y|xid=11,12|via=10.137.0.9|edge=1|mode=forward|allow=tcp/80"                   \
-    "|publish=tcp/8080:80|expires=2026-12-31T18:00:00Z|keep=1"
+    "|publish=tcp/8080:80|expires=2026-12-31T18:00:00Z|keep=1|limit=25|log=1"
 
 static void test_full(void **state)
 {
@@ -46,7 +46,8 @@ static void test_full(void **state)
     assert_int_equal(r.xid[1], 12);
     assert_false(r.pending);
     assert_string_equal(addr_format(&r.via, buf), "10.137.0.9");
-    assert_true(r.edge && r.forward && r.has_allow && r.keep);
+    assert_true(r.edge && r.forward && r.has_allow && r.keep && r.log);
+    assert_int_equal(r.limit, 25);
     assert_int_equal(r.allow.n, 1);
     assert_int_equal(r.publish.n, 1);
     assert_int_equal(r.expires, 1798740000);
@@ -62,7 +63,8 @@ static void test_least(void **state)
                            why), 0);
     assert_int_equal(r.xid[1], 0);
     assert_int_equal(r.via.family, 0);
-    assert_false(r.edge || r.has_allow || r.keep);
+    assert_false(r.edge || r.has_allow || r.keep || r.log);
+    assert_int_equal(r.limit, 0);
     assert_int_equal(r.expires, 0);
     assert_int_equal(parse("v=1|mode=forward", RECORD_FORM_VM_CONFIG, &c, why), 0);
     assert_true(c.edge && c.forward);
@@ -71,7 +73,7 @@ static void test_least(void **state)
 }
 
 struct line {
-    const char *fields[10];
+    const char *fields[12];
     size_t n;
 };
 
@@ -83,7 +85,7 @@ static struct line full_line(char *storage)
     (void)strcpy(storage, FULL);
     for (char *f = strtok_r(storage, "|", &save); f != NULL; f = strtok_r(NULL, "|", &save))
         l.fields[l.n++] = f;
-    assert_int_equal(l.n, 10);
+    assert_int_equal(l.n, 12);
     return l;
 }
 
@@ -101,7 +103,7 @@ static void join(const struct line *l, size_t without, size_t again, char *out)
 
 static void test_missing_repeated(void **state)
 {
-    static const bool required[10] = {true, true, true, true, true, true};
+    static const bool required[12] = {true, true, true, true, true, true};
     char storage[400], text[800], why[RECORD_WHY_MAX];
     struct line l = full_line(storage);
 
@@ -159,7 +161,10 @@ static void test_bad(void **state)
         "v=|" HEAD, " " HEAD, HEAD "|", HEAD "||keep=1", HEAD "|color=red", HEAD "|keep",
         HEAD "|=1",
         HEAD "|Keep=1", HEAD "| keep=1", HEAD "|keep =1", HEAD "|keep= 1", HEAD "|keep=2",
-        HEAD "|keep=", HEAD "|keep=01", HEAD "|keep=1=1", HEAD "|allow=tcp/0", HEAD "|allow=;",
+        HEAD "|keep=", HEAD "|keep=01", HEAD "|keep=1=1", HEAD "|limit=", HEAD "|limit=0", HEAD "|limit=1000001",
+        HEAD "|limit=-1", HEAD "|limit=+1", HEAD "|limit=1k", HEAD "|limit=1/second",
+        HEAD "|limit=4294967297", HEAD "|limit=1|limit=1", HEAD "|log=", HEAD "|log=2",
+        HEAD "|log=yes", HEAD "|allow=tcp/0", HEAD "|allow=;",
         HEAD "|publish=any/80", HEAD "|publish=tcp/80;tcp/80:81", HEAD "|expires=",
         HEAD "|expires=tomorrow", HEAD "|expires=2026-12-31", HEAD "|v=1", HEAD "|vm=b",
         "v=1|vm=|xid=1|via=direct|edge=1|mode=forward",
@@ -207,7 +212,8 @@ static void test_bad(void **state)
 static void test_good(void **state)
 {
     static const char *const table[] = {
-        HEAD, HEAD "|allow=", HEAD "|allow=  ", HEAD "|keep=0", HEAD "|publish=",
+        HEAD, HEAD "|allow=", HEAD "|allow=  ", HEAD "|keep=0", HEAD "|limit=1", HEAD "|limit=1000000",
+        HEAD "|log=0", HEAD "|log=1|limit=10", HEAD "|publish=",
         HEAD "|publish=tcp/80",
         "v=1|vm=a|xid=pending|via=direct|edge=1|mode=forward",
         "v=1|vm=a|xid=32751,1|via=direct|edge=1|mode=forward",

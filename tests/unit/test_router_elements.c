@@ -54,6 +54,8 @@ static struct object random_object(struct rnd *rnd, enum object_kind kind, int a
     if (kind == OBJECT_OWN)
         (void)snprintf(o.uplink, sizeof(o.uplink), "enp%us%u", random_below(rnd, 99),
                        random_below(rnd, 99));
+    if (kind == OBJECT_RATE)
+        o.rate = 1 + random_below(rnd, 1000000);
     if (in(kind, HAS_PROTO))
         o.proto = random_below(rnd, 2) ? IPPROTO_TCP : IPPROTO_UDP;
     if (in(kind, HAS_PORT)) {
@@ -76,8 +78,7 @@ static struct nft_element element_of(const struct addr *a, const struct object *
     struct nft_element e = {.data_len = 0};
 
     assert_int_equal(elements_key(a, o, &e.key), 0);
-    if (o->kind == OBJECT_DNAT)
-        e.data_len = (uint8_t)elements_data(a, o, e.data);
+    e.data_len = (uint8_t)elements_data(a, o, e.data);
     return e;
 }
 
@@ -149,6 +150,8 @@ static void test_bytes(void **state)
                                 .src_hi = {AF_INET, {192, 168, 255, 255}}};
     const struct object port = {.kind = OBJECT_PORT, .vif = "vif11.0", .proto = 6, .port_lo = 8000,
                                 .port_hi = 8000};
+    const struct object rate = {.kind = OBJECT_RATE, .vif = "vif11.0", .rate = 1000000};
+    const uint32_t million = 1000000;
     const struct object dnat = {.kind = OBJECT_DNAT, .proto = 6, .port_lo = 8000, .port_hi = 80};
     struct nft_element e;
 
@@ -167,6 +170,11 @@ static void test_bytes(void **state)
     assert_memory_equal(e.key.data, "\6\0\0\0\x1f\x40\0\0", 8);
     assert_int_equal(e.data_len, 8);
     assert_memory_equal(e.data, "\x0a\x89\0\5\0\x50\0\0", 8);
+    e = element_of(&a, &rate);
+    assert_int_equal(e.key.len, 20);
+    assert_memory_equal(e.key.data, data, 20);
+    assert_int_equal(e.data_len, 4);
+    assert_memory_equal(e.data, &million, 4);
 }
 
 /*

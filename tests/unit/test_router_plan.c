@@ -152,18 +152,27 @@ static void expect(struct model *m, const char *addr, enum verdict verdict, cons
     assert_true((planned->n_objects > 0) == (verdict == VERDICT_OPEN));
 }
 
-/* What is wished, as text: "any to vif11.0;own-address from vif11.0 by eth0;..." */
-static void expect_objects(struct model *m, const char *addr, const char *expected)
+/* What is wished, as text: "any to vif11.0;own-address from vif11.0 by eth0;..."; or what watches. */
+static void expect_kinds(struct model *m, const char *addr, bool watch, const char *expected)
 {
     _cleanup_(plan_done) struct plan p = {0};
     const struct planned *planned = plan(m, &p, addr);
     char text[2000] = "", one[OBJECT_STR_MAX];
 
     assert_int_equal(planned->verdict, VERDICT_OPEN);
-    for (size_t i = 0; i < planned->n_objects; i++)
-        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i > 0 ? ";" : "",
-                       object_format(&p.objects[planned->objects + i], one));
+    for (size_t i = 0; i < planned->n_objects; i++) {
+        const struct object *o = &p.objects[planned->objects + i];
+
+        if (OBJECT_IS_WATCH(o->kind) == watch)
+            (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+                           text[0] != '\0' ? ";" : "", object_format(o, one));
+    }
     assert_string_equal(text, expected);
+}
+
+static void expect_objects(struct model *m, const char *addr, const char *expected)
+{
+    expect_kinds(m, addr, false, expected);
 }
 
 /* ---- verdicts ---- */
@@ -462,6 +471,26 @@ static void test_publish(void **state)
     expect(m, A, VERDICT_OPEN, "");
 }
 
+/* Each vif by which somebody gets in is watched; what is limited and named is as the record says. */
+static void test_watch(void **state)
+{
+    struct model *m = *state;
+
+    set(m, PATH, RECORD);
+    expect_kinds(m, A, true, "connections to vif11.0;traffic to vif11.0");
+    set(m, PATH, RECORD "|limit=25|log=1");
+    expect_kinds(m, A, true, "rate to vif11.0 25 a second;logged to vif11.0;"
+                             "connections to vif11.0;traffic to vif11.0");
+    set(m, PATH, RECORD "|allow=|limit=25|log=1");
+    expect_kinds(m, A, true, "");
+    set(m, PATH, "v=1|vm=web|xid=11|via=direct|edge=1|mode=publish|publish=tcp/8080|limit=1");
+    expect_kinds(m, A, true, "rate to vif11.0 1 a second;connections to vif11.0;traffic to vif11.0");
+    set(m, PATH, "v=1|vm=hvm|xid=12|via=direct|edge=1|mode=forward|log=1");
+    set_net(m, &(struct net){.oif = {"vif12.0", "vif12.1"}, .carrier = {true}});
+    expect_kinds(m, A, true, "logged to vif12.0;logged to vif12.1;connections to vif12.0;"
+                             "connections to vif12.1;traffic to vif12.0;traffic to vif12.1");
+}
+
 static void test_too_many(void **state)
 {
     struct model *m = *state;
@@ -521,6 +550,7 @@ int main(void)
         TEST(test_unreadable),   TEST(test_adopting),  TEST(test_objects),
         TEST(test_edge_and_uplinks), TEST(test_nobody_holds), TEST(test_two_vifs),
         TEST(test_publish),      TEST(test_too_many),  TEST(test_flows),
+        TEST(test_watch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

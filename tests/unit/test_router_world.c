@@ -65,6 +65,7 @@ static void make_record(struct world *w, bool dom0, char *out, size_t size)
     static const char *const ends[] = {"", "", "", "|keep=0", "|keep=1", "|keep=1",
                                        "|expires=2030-01-01T00:00:00Z",
                                        "|expires=2026-01-01T00:00:00Z", "|color=red",
+                                       "|limit=10", "|log=1|limit=3",
                                        "|expires=2026-01-01T00:00:00Z|keep=1"};
     const char *mode = PICK(w, modes);
 
@@ -205,6 +206,8 @@ static void add_object(struct world *w)
     if (object_has_vif(o.kind))
         (void)snprintf(o.vif, sizeof(o.vif), "%s",
                        world_links[2 + world_draw(w, WORLD_LINKS - 2)].name);
+    if (o.kind == OBJECT_RATE)
+        o.rate = 1 + world_draw(w, 10);
     if (o.kind == OBJECT_PROTO || o.kind == OBJECT_PORT || o.kind == OBJECT_DNAT)
         o.proto = world_draw(w, 2) ? IPPROTO_UDP : IPPROTO_TCP;
     if (o.kind == OBJECT_PORT || o.kind == OBJECT_DNAT)
