@@ -76,7 +76,8 @@ class Net:
             version = 4 if family == "ip" else 6
             words = {host: LAN[host, family] for host in ("lan1", "lan2")}
             self.sys_net.expose("web", version)
-            self.sys_net.expose("hidden", version, allow=ALLOW.format(**words), publish=PUBLISH.format(**words))
+            self.sys_net.expose("hidden", version, allow=ALLOW.format(**words), publish=PUBLISH.format(**words),
+                                limit="1000", log="1")
 
     def _questions(self, family):
         lan1, lan2 = self.lab["lan1"], self.lab["lan2"]
@@ -105,7 +106,7 @@ class Net:
         rules = {}
         for kind, item in self.objects():
             item = {name: value for name, value in item.items() if name != "handle"}
-            if item.get("name") == "cut":  # entries of its own time
+            if item.get("name") in ("cut", "buckets", "peers", "offloaded"):  # entries of its own time
                 item.pop("elem", None)
             if "elem" in item:
                 item["elem"] = sorted(map(json.dumps, item["elem"]))
@@ -215,6 +216,8 @@ def _value(value):
     if isinstance(value, dict):
         if "prefix" in value:
             return f"{value['prefix']['addr']}/{value['prefix']['len']}"
+        if "elem" in value:  # one that counts
+            return _value(value["elem"]["val"])
         if "range" in value:
             return "-".join(map(str, value["range"]))
         return " . ".join(map(_value, value["concat"]))
@@ -259,7 +262,7 @@ def damages(objects, family):
                                   f"flush chain {at}\ndelete chain {at}\n")
         if kind in ("set", "map"):
             at = f"{family} {item['table']} {item['name']}"
-            if item["name"] != "cut":
+            if item["name"] not in ("cut", "buckets", "peers", "offloaded"):  # what packets write
                 for element in item.get("elem", ()):
                     yield f"{at} {_key(element)}", f"delete element {at} {{ {_key(element)} }}\n"
                 if "elem" in item:

@@ -595,9 +595,10 @@ def test_status_is_a_table(net):
     lines = router.call("--status").stdout.splitlines()
     assert "2 of 3 addresses are served; uplinks: ens6" in lines[0]
     rows = {line.split()[0]: line for line in lines[1:] if line.strip()}
-    assert rows["ADDRESS"].split() == ["ADDRESS", "QUBE", "STATE", "VIF", "ANSWERED", "ON", "WHY"]
+    assert rows["ADDRESS"].split() == ["ADDRESS", "QUBE", "STATE", "VIF", "ANSWERED", "ON", "CONNECTIONS",
+                                      "WHY"]
     for addr in (WEB, WEB6):
-        assert rows[addr].split() == [addr, "web", "open", "vif11.0", "ens6"]
+        assert rows[addr].split() == [addr, "web", "open", "vif11.0", "ens6", "0,", "0", "B"]
     assert rows[HIDDEN].split()[:3] == [HIDDEN, "hidden", "no-vif"] and "attached" in rows[HIDDEN]
     assert "192.168.16.300" in rows["refused:"]
     for column in ("STATE", "VIF"):
