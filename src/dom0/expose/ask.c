@@ -23,8 +23,6 @@
 #define LIMIT_US      5000000
 #define AT_ONCE       16
 
-extern char **environ;
-
 struct child {
     struct ask *ask;
     sd_event_source *output, *exit;
