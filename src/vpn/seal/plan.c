@@ -15,6 +15,7 @@
 #define OPEN_METRIC   1u
 #define SAID_METRIC   1024u       /* "unreachable", so that programs try the other family at once */
 #define IP6_METRIC    1024u       /* what the kernel makes of 0 */
+#define PRIORITY_STOP 1u
 #define PRIORITY_LAST 80u
 
 static int add_op(struct items *ops, const struct seal_op *op)
@@ -265,17 +266,26 @@ static int plan_paths_add(const struct seal_model *m, const struct items *wished
     return r;
 }
 
-/* By an uplink, or by several ways, or by a device that we know nothing of. */
-static bool path_is_foul(const struct seal_model *m, const struct path *path)
+/* What a route in a table for everybody leads to; the first kinds go first. */
+enum path_kind {
+    PATH_FOUL,    /* an uplink */
+    PATH_STRANGE, /* several ways, or a device that we know nothing of: it may hide a foul one */
+    PATH_FAIR,
+};
+
+static enum path_kind path_kind(const struct seal_model *m, const struct path *path)
 {
     const struct rt_link *link = path->oif == 0 ? NULL : model_link(m, path->oif);
 
-    return path->table != SEAL_TABLE_UPLINK && path->type == RTN_UNICAST &&
-           (path->other || link == NULL || link_kind(link) == LINK_UPLINK);
+    if (path->table == SEAL_TABLE_UPLINK || path->type != RTN_UNICAST)
+        return PATH_FAIR;
+    if (path->other || link == NULL)
+        return PATH_STRANGE;
+    return link_kind(link) == LINK_UPLINK ? PATH_FOUL : PATH_FAIR;
 }
 
 static int plan_paths_del(const struct seal_model *m, const struct items *wished, uint8_t family,
-                          bool foul, struct items *ops)
+                          enum path_kind kind, struct items *ops)
 {
     int r = 0;
 
@@ -283,10 +293,22 @@ static int plan_paths_del(const struct seal_model *m, const struct items *wished
         const struct path *p = &ITEMS(&m->paths, struct path)[i];
 
         if (p->family == family && p->table >= SEAL_TABLE_VIFS && p->table <= SEAL_TABLE_UPLINK &&
-            path_is_foul(m, p) == foul && !path_listed(wished, p))
+            path_kind(m, p) == kind && !path_listed(wished, p))
             r = add_op(ops, &(struct seal_op){OP_PATH_DEL, LAYER_ROUTES, .path = *p});
     }
     return r;
+}
+
+static bool has_strange_path(const struct seal_model *m, uint8_t family)
+{
+    for (size_t i = 0; i < m->paths.n; i++) {
+        const struct path *p = &ITEMS(&m->paths, struct path)[i];
+
+        if (p->family == family && p->table >= SEAL_TABLE_VIFS && p->table < SEAL_TABLE_UPLINK &&
+            path_kind(m, p) == PATH_STRANGE)
+            return true;
+    }
+    return false;
 }
 
 /*
@@ -294,27 +316,41 @@ static int plan_paths_del(const struct seal_model *m, const struct items *wished
  * ways, then no way by an uplink in the tables for everybody, then the rules that lead to these,
  * then no other rule before them. Only now may routes go that stood in front of others, and only
  * then may anything lead to an uplink.
+ * A strange route can hide somebody's rule, and be hidden by another: while there is one, nothing
+ * passes at all until the end.
  */
 static int plan_family(const struct seal_model *m, const struct wish *w,
                        const struct seal_config *config, uint8_t family, struct items *ops)
 {
     const struct rules rules = all_rules(w, config, family);
+    const struct rule stop = {.family = family, .action = FR_ACT_BLACKHOLE,
+                              .protocol = RTPROT_KERNEL, .priority = PRIORITY_STOP};
+    bool stopped = has_strange_path(m, family) &&
+                   !rule_listed(ITEMS(&m->rules, struct rule), m->rules.n, &stop);
     _cleanup_(items_free) struct items paths = {0};
     int r = wished_paths(m, w, family, &paths);
 
+    if (r == 0 && stopped)
+        r = add_op(ops, &(struct seal_op){OP_RULE_ADD, LAYER_ROUTES, .rule = stop});
     if (r == 0)
         r = plan_rules_add(m, &rules, true, ops);
     if (r == 0)
         r = plan_paths_add(m, &paths, true, ops);
     if (r == 0)
-        r = plan_paths_del(m, &paths, family, true, ops);
+        r = plan_paths_del(m, &paths, family, PATH_FOUL, ops);
+    if (r == 0)
+        r = plan_paths_del(m, &paths, family, PATH_STRANGE, ops);
     if (r == 0)
         r = plan_rules_add(m, &rules, false, ops);
     if (r == 0)
         r = plan_rules_del(m, &rules, family, ops);
     if (r == 0)
-        r = plan_paths_del(m, &paths, family, false, ops);
-    return r < 0 ? r : plan_paths_add(m, &paths, false, ops);
+        r = plan_paths_del(m, &paths, family, PATH_FAIR, ops);
+    if (r == 0)
+        r = plan_paths_add(m, &paths, false, ops);
+    if (r == 0 && stopped)
+        r = add_op(ops, &(struct seal_op){OP_RULE_DEL, LAYER_ROUTES, .rule = stop});
+    return r;
 }
 
 static int plan_routes(const struct seal_model *m, const struct wish *w,
