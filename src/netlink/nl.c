@@ -25,6 +25,7 @@ struct nl_sock {
     struct mnl_socket *mnl;
     struct nl_buffer buffer;
     uint32_t sequence; /* last used */
+    unsigned whole;    /* see nl_whole() */
     char error[160];
 };
 
@@ -431,6 +432,11 @@ int nl_open_fd(int fd, struct nl_sock **ret)
 int nl_fd(const struct nl_sock *s)
 {
     return mnl_socket_get_fd(s->mnl);
+}
+
+unsigned *nl_whole(struct nl_sock *s)
+{
+    return &s->whole;
 }
 
 uint32_t nl_port(const struct nl_sock *s)

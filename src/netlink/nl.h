@@ -27,6 +27,8 @@ int nl_fd(const struct nl_sock *s); /* borrowed */
 struct nl_sock *nl_free(struct nl_sock *s); /* NULL is fine; returns NULL */
 void nl_freep(struct nl_sock **s);
 uint32_t nl_port(const struct nl_sock *s);
+/* A number that a library keeps beside its socket: reads of one moment under way (src/nft). */
+unsigned *nl_whole(struct nl_sock *s);
 
 /* What the kernel said beside the last error number; "" when nothing. Valid until the next call. */
 const char *nl_error_text(const struct nl_sock *s);

@@ -49,10 +49,3 @@ struct nft_chain_facts {
 };
 int nft_chain_parse(const struct nlmsghdr *nlh, struct nft_chain_facts *ret);
 
-/*
- * Reads (fn) until no transaction came between: while elements are dumped the kernel does not say
- * that the set changed (no NLM_F_DUMP_INTR for them, kernel 6.18), and then repeats some and
- * leaves others out. At most 8 tries, then -EINTR.
- */
-typedef int (*nft_read_fn)(struct nl_sock *s, void *user);
-int nft_read_whole(struct nl_sock *s, nft_read_fn fn, void *user);

@@ -42,6 +42,15 @@ int nft_key_add_range(struct nft_key *k, const void *lo, const void *hi, size_t 
 /* The ruleset's generation, never 0. */
 int nft_generation(struct nl_sock *s, uint32_t *ret);
 
+/*
+ * Reads (fn) until no transaction came between: while elements are dumped the kernel does not say
+ * that the set changed (no NLM_F_DUMP_INTR for them, kernel 6.18), and then repeats some and
+ * leaves others out. At most 8 tries, then -EINTR. What is read by this library does so by itself;
+ * within an fn it leaves that to the outer one, which saves two requests for each set and chain.
+ */
+typedef int (*nft_read_fn)(struct nl_sock *s, void *user);
+int nft_read_whole(struct nl_sock *s, nft_read_fn fn, void *user);
+
 typedef void (*nft_begin_fn)(void *user); /* forget what a dump gave so far */
 
 /*

@@ -102,10 +102,15 @@ int nft_read_whole(struct nl_sock *s, nft_read_fn fn, void *user)
     uint32_t before, after;
     int r;
 
+    if (*nl_whole(s) > 0)
+        return fn(s, user);
     r = nft_generation(s, &before);
     for (unsigned i = 0; r == 0 && i < READ_TRIES; i++) {
-        int result = fn(s, user);
+        int result;
 
+        ++*nl_whole(s);
+        result = fn(s, user);
+        --*nl_whole(s);
         r = nft_generation(s, &after);
         if (r == 0 && after == before)
             return result;

@@ -103,6 +103,8 @@ struct seal_model {
     unsigned owned;        /* that have an owner: nobody else can change them */
     unsigned foreign;      /* whose owner is another socket than the one that reads */
     uint32_t generation;   /* of the ruleset, when it was read */
+    unsigned proved;       /* layers whose rules were read back since we own them (skeleton_read) */
+    uint64_t proved_us;
 };
 
 void model_free(struct seal_model *m);

@@ -35,13 +35,22 @@ void seal_close(struct seal *s)
     model_free(&s->model);
 }
 
+static int read_rules(struct nl_sock *nft, void *user)
+{
+    struct seal *s = user;
+    int r = kernel_read_rules(nft, s->config.layers, &s->model);
+
+    return r < 0 ? r : skeleton_read(nft, s->config.layers, &s->model);
+}
+
+/* Where somebody changes rules all the time, each set and chain of one moment must do. */
 static int read_all(struct seal *s)
 {
     int r = kernel_read_routes(s->rt, &s->model);
 
     if (r == 0)
-        r = kernel_read_rules(s->nft, s->config.layers, &s->model);
-    return r < 0 ? r : skeleton_read(s->nft, s->config.layers, &s->model);
+        r = nft_read_whole(s->nft, read_rules, s);
+    return r == -EINTR ? read_rules(s->nft, s) : r;
 }
 
 /* The kernel's sets are the memory: the first pass of a life begins with what they say. */
@@ -108,6 +117,7 @@ static int load(struct seal *s)
     char text[200] = "";
     int r;
 
+    s->model.proved = 0;
     r = skeleton_load(s->nft, s->nft_program, s->config.layers, &s->model, text, sizeof(text));
     if (r == -EBUSY) { /* another version of this program loaded them */
         if (s->let_go != NULL)
