@@ -24,8 +24,8 @@ struct client;
 
 enum client_event_kind {
     CLIENT_CONNECTING, /* text: phase in words */
-    CLIENT_SECRET,     /* a secret is asked for: secret says which; answer by client_give_secret() */
-    CLIENT_UP,         /* pushed is what the server said; the device may be set up and routed to now */
+    CLIENT_SECRET,     /* a secret is asked for, secret says which: client_give_secret() */
+    CLIENT_UP,         /* pushed is what the server said; the device may be set up now */
     CLIENT_ALIVE,      /* counters and handshake times (also bytes) */
     CLIENT_STALLED,    /* up, but the server is silent: keep the device, let nothing else through */
     CLIENT_RECONNECTING, /* the client tries again by itself; text: why */

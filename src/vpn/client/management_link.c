@@ -253,8 +253,8 @@ int management_link_new(sd_event *loop, const char *path, pid_t pid, uid_t uid, 
     if (r < 0)
         return r;
     /* from now, not from when this round of the loop began; and what has come is looked at first */
-    r = sd_event_add_time(loop, &l->limit, CLOCK_MONOTONIC, clock_now_us() + limit_ms * 1000ULL, 10000,
-                          link_on_limit, l);
+    r = sd_event_add_time(loop, &l->limit, CLOCK_MONOTONIC, clock_now_us() + limit_ms * 1000ULL,
+                          10000, link_on_limit, l);
     if (r >= 0)
         r = sd_event_source_set_priority(l->limit, SD_EVENT_PRIORITY_NORMAL + 1);
     if (r < 0)

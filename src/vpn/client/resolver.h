@@ -14,7 +14,7 @@ struct resolver;
 
 #define RESOLVER_ADDRS_MAX 16
 
-/* error: NULL, or why nothing was found. addrs are borrowed; loopback, multicast etc. are left out. */
+/* error: NULL, or why nothing was found. addrs are borrowed, without loopback, multicast etc. */
 typedef void (*resolver_fn)(const struct addr *addrs, size_t n, const char *error, void *user);
 
 int resolver_new(sd_event *loop, struct resolver **ret);

@@ -35,7 +35,7 @@ static int child_reset_signals(void)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigset_t none;
 
-    /* not by libc, which leaves its own two as whoever started us had them; SIGKILL, SIGSTOP refuse */
+    /* not by libc, which leaves its own two as they are; SIGKILL, SIGSTOP refuse */
     for (int n = 1; n < NSIG; n++)
         (void)syscall(SYS_rt_sigaction, n, standard, NULL, sizeof(uint64_t));
     (void)sigaction(SIGXFSZ, &ignore, NULL); /* so that a full log is an error and not the end */

@@ -159,8 +159,8 @@ static int arm_limit(struct uapi_link *l)
 }
 
 /*
- * One request at a time: wireguard-go reads ahead while it takes a "set" and forgets what came behind
- * it (device/uapi.go: IpcSetOperation has a scanner of its own).
+ * One request at a time: wireguard-go reads ahead while it takes a "set" and forgets what came
+ * behind it (device/uapi.go: IpcSetOperation has a scanner of its own).
  */
 static int flush(struct uapi_link *l)
 {

@@ -19,8 +19,8 @@ struct uapi_link;
 
 /*
  * One answer, by the tag of its request: error 0 and d (borrowed, wiped afterwards), or what the
- * other side said. tag 0 is nobody's: the link is broken (-ECONNRESET, -ETIMEDOUT, -EBADMSG ...) and
- * says nothing more. The link may be freed here.
+ * other side said. tag 0 is nobody's: the link is broken (-ECONNRESET, -ETIMEDOUT, -EBADMSG ...)
+ * and says nothing more. The link may be freed here.
  */
 typedef void (*uapi_link_fn)(uint32_t tag, int error, const struct wg_device *d, void *user);
 

@@ -15,8 +15,8 @@
  * WireGuard itself asks for a new handshake after 15 s of silence (whitepaper 6.5, 6.6). So bytes
  * out and none in is the sign; an old handshake alone is none, an idle tunnel has no newer one.
  * Sent keepalives are not answered, 32 bytes each: they do not count. Nor do handshake initiations
- * of a server that hears nothing of us, 148 bytes each: they are questions. Once bytes are without an
- * answer, looks come each 2 s, and after 20 s it is PACE_STALLED; bytes in at any time are
+ * of a server that hears nothing of us, 148 bytes each: they are questions. Once bytes are without
+ * an answer, looks come each 2 s, and after 20 s it is PACE_STALLED; bytes in at any time are
  * PACE_BACK; 10 s more of silence are PACE_NEXT.
  */
 #pragma once

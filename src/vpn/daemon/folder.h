@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The user's folder (/rw/config/qubes-vpn, mode 0700, of the supervisor's user), the one place where
- * profiles, choices and secrets are kept over restarts:
+ * The user's folder (/rw/config/qubes-vpn, mode 0700, of the supervisor's user), the one place
+ * where profiles, choices and secrets are kept over restarts:
  *   NAME.conf, NAME.ovpn   profiles; the file's name with its suffix is the profile's name
  *   files/PROFILE/REF      what an imported profile refers to ('/' in REF as "%2F"); a profile that
  *                          was put here by hand has such files beside it: looked for there second
  *   settings, remembered   key=value lines; written whole
  *   secrets/PROFILE        key=value lines, mode 0600
  * Every file is opened beneath the folder without following a link, must be a regular file and is
- * read up to a bound. Files are written beside, synced and renamed: a reader sees the old or the new
- * one. Nothing is logged; what a person should know comes as findings or -errno.
+ * read up to a bound. Files are written beside, synced and renamed: a reader sees the old or the
+ * new one. Nothing is logged; what a person should know comes as findings or -errno.
  * Texts that may hold secrets are wiped before they are freed. One thread. A missing folder is an
  * empty one, and is noticed when it comes.
  */
@@ -50,7 +50,7 @@ int folder_list(struct folder *f, struct folder_list *ret, struct findings *find
 /* By name, or by the name without suffix when that is one profile only. NULL; borrowed from l. */
 const char *folder_find(const struct folder_list *l, const char *name);
 
-/* Reads and parses it. -ENOENT, -EINVAL: see findings, -ELOOP, -EFBIG, ... (findings say it, too). */
+/* Reads and parses it. -ENOENT, -EINVAL: see findings, -ELOOP, -EFBIG, ... (findings say it). */
 int folder_read_profile(struct folder *f, const char *name, struct findings *findings,
                         struct profile **ret);
 /* malloc()ed and NUL-ended like profile_files.read; of the profile text itself. */
@@ -84,16 +84,16 @@ struct folder_secrets {
     char key_password[FOLDER_SECRET_MAX];
 };
 /*
- * No file: all "" and 0. -EPERM: others may read or write the file; it is not used. -ESTALE: they were
- * given for another file of this name, or for other words in it: whose server would get them?
+ * No file: all "" and 0. -EPERM: others may read or write the file; it is not used. -ESTALE: they
+ * were given for another file of this name, or for other words in it: whose server would get them?
  */
 int folder_read_secrets(struct folder *f, const char *profile, struct folder_secrets *ret);
 int folder_write_secrets(struct folder *f, const char *profile, const struct folder_secrets *s);
 void folder_secrets_wipe(struct folder_secrets *s);
 
 /*
- * Takes a provider file in, after it was read by profile_read() without a refusal: the text as it is
- * and the files that its reader asked for. files->read() gives those (the caller reads them from
+ * Takes a provider file in, after it was read by profile_read() without a refusal: the text as it
+ * is and the files that its reader asked for. files->read() gives those (the caller reads them from
  * where the user has them); NULL: none. name may lack its suffix: ".conf" for WireGuard, ".ovpn"
  * for OpenVPN. -EINVAL: name or findings; -EEXIST: the name is taken (replace: it is overwritten).
  * The profile appears last, when all it refers to is there.
@@ -108,9 +108,9 @@ int folder_delete(struct folder *f, const char *name);
 /*
  * Called when something that counts is another than before: the folder itself, a regular file in it
  * (also ca.crt and the like), the settings or a secret. Told by inotify, settled (100 ms without an
- * event; 2 s after a write whose writer has not closed the file), then compared by name, inode, size
- * and times: our own writing calls nobody. Read the folder after this call: what changes between is
- * noticed. The watch ends with the folder. -ENOENT: not even its parent is there.
+ * event; 2 s after a write whose writer has not closed the file), then compared by name, inode,
+ * size and times: our own writing calls nobody. Read the folder after this call: what changes
+ * between is noticed. The watch ends with the folder. -ENOENT: not even its parent is there.
  */
 typedef void (*folder_changed_fn)(struct folder *f, void *user);
 int folder_watch(struct folder *f, sd_event *loop, folder_changed_fn fn, void *user);

@@ -202,8 +202,9 @@ static const struct {
 };
 
 /*
- * Which file the secrets were given for: another one under its name, or other words in it, is perhaps
- * another provider's. The time of change cannot be set by anybody, unlike that of modification.
+ * Which file the secrets were given for: another one under its name, or other words in it, is
+ * perhaps another provider's. The time of change cannot be set by anybody, unlike that of
+ * modification.
  */
 static int profile_stamp(struct folder *f, const char *profile, char ret[static STAMP_MAX])
 {

@@ -33,7 +33,7 @@ int folder_read_beneath(int dir, const char *name, size_t max, char **ret, size_
 int folder_write_beneath(int dir, const char *name, const char *text, size_t len);
 /* A directory with files and no directories in it. */
 int folder_remove_dir(int dir, const char *name);
-/* How a file that a profile refers to is named in files/PROFILE/: '/' and '%' as "%2F" and "%25". */
+/* Name in files/PROFILE/ of a file that a profile refers to: '/' and '%' as "%2F" and "%25". */
 int folder_encode(const char *name, char ret[static FOLDER_NAME_MAX + 1]);
 void folder_wipe(char *text, size_t len); /* and frees it */
 

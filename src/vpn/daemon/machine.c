@@ -30,9 +30,9 @@ struct step {
 #define AT_REST(state)                                                                             \
     FROM_ANY, [EVENT_START] = TO(RESOLVING, ACTION_RESOLVE | ACTION_TELL),                         \
               [EVENT_PROFILE_CHANGED] = TO(RESOLVING, SHUT | ACTION_RESOLVE | ACTION_TELL),        \
-              [EVENT_PROFILE_BROKEN] = TO(FAILED, SHUT | ACTION_TELL), [EVENT_UPLINK] = STAY(state), \
-              [EVENT_RESUMED] = STAY(state), [EVENT_SEAL_LOST] = STAY(state),                      \
-              [EVENT_SEAL_BACK] = STAY(state)
+              [EVENT_PROFILE_BROKEN] = TO(FAILED, SHUT | ACTION_TELL),                             \
+              [EVENT_UPLINK] = STAY(state), [EVENT_RESUMED] = STAY(state),                         \
+              [EVENT_SEAL_LOST] = STAY(state), [EVENT_SEAL_BACK] = STAY(state)
 
 /* States on the way or up: a broken file changes nothing, the old profile goes on. */
 #define AT_WORK(state)                                                                             \

@@ -319,8 +319,8 @@ void manager_poll(struct manager *m)
 }
 
 /*
- * A process can live and do nothing: stopped, or in a loop. OpenVPN is asked for its counters on the
- * tick and has the time of two more to answer; WireGuard's driver has limits of its own.
+ * A process can live and do nothing: stopped, or in a loop. OpenVPN is asked for its counters on
+ * the tick and has the time of two more to answer; WireGuard's driver has limits of its own.
  */
 void manager_check_client(struct manager *m)
 {

@@ -280,8 +280,8 @@ static void look_at_profile(struct manager *m, const char *name)
 }
 
 /*
- * A file that comes beside the one in use changes nothing, whatever its name: the one in use was the
- * only one and counts as chosen from now on.
+ * A file that comes beside the one in use changes nothing, whatever its name: the one in use was
+ * the only one and counts as chosen from now on.
  */
 static void keep_in_use(struct manager *m, const char **chosen)
 {

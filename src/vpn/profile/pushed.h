@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a server (OpenVPN: pushed) or a file (WireGuard) says about the tunnel, and the judge of it.
- * The judge takes what may be used and names the rest: an address that is also a vif's, an uplink's,
- * an endpoint's, a virtual name server's, loopback, multicast, broadcast ...; name servers that would
- * not be asked through the tunnel; an MTU out of bounds. Routes are counted and not used: everything
- * goes into the tunnel anyway. Pure.
+ * The judge takes what may be used and names the rest: an address that is also a vif's, an
+ * uplink's, an endpoint's, a virtual name server's, loopback, multicast, broadcast ...; name
+ * servers that would not be asked through the tunnel; an MTU out of bounds. Routes are counted and
+ * not used: everything goes into the tunnel anyway. Pure.
  */
 #pragma once
 
@@ -26,7 +26,7 @@ struct pushed {
 
 /* What the tunnel must not collide with; borrowed lists. */
 struct surroundings {
-    const struct addr *taken; /* qubes behind, own addresses on vifs and uplinks, endpoints, resolvers */
+    const struct addr *taken; /* qubes behind, own on vifs and uplinks, endpoints, resolvers */
     size_t n_taken;
     const struct prefix *uplinks; /* subnets of uplinks, longer than /0 */
     size_t n_uplinks;
@@ -53,5 +53,5 @@ struct tunnel_facts {
  * 0, or -EINVAL when no address is left to use (a refusal); every other value that is not taken is
  * left out, and named. What comes out passes wish_check() and is nothing of the surroundings.
  */
-int pushed_judge(const struct pushed *p, const struct surroundings *around, struct findings *findings,
-                 struct tunnel_facts *ret);
+int pushed_judge(const struct pushed *p, const struct surroundings *around,
+                 struct findings *findings, struct tunnel_facts *ret);

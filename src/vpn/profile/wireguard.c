@@ -87,7 +87,8 @@ static void read_private_key(struct reader *r, struct str key, struct str value)
 
 static void read_public_key(struct reader *r, struct str key, struct str value)
 {
-    if (!wireguard_parse_key(value, r->peer->public_key) || wireguard_key_is_zero(r->peer->public_key)) {
+    if (!wireguard_parse_key(value, r->peer->public_key) ||
+        wireguard_key_is_zero(r->peer->public_key)) {
         refuse(r, key, "is not a key: 44 characters of base64 are expected");
         return;
     }
@@ -215,8 +216,8 @@ static void read_endpoint(struct reader *r, struct str key, struct str value)
     char text[VALUE_SHOWN];
     uint32_t number;
 
-    if (!wireguard_split_endpoint(value, &host, &port) || str_to_u32(port, UINT16_MAX, &number) < 0 ||
-        number == 0) {
+    if (!wireguard_split_endpoint(value, &host, &port) ||
+        str_to_u32(port, UINT16_MAX, &number) < 0 || number == 0) {
         refuse(r, key, "is not HOST:PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT: %s",
                shown(value, text));
         return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * WireGuard's file in the format of wg-quick(8) and wg(8), read as data. PostUp and its like, Table,
- * SaveConfig and FwMark are left out or refused by name and line; nothing is ever run.
+ * WireGuard's file in the format of wg-quick(8) and wg(8), read as data. PostUp and its like,
+ * Table, SaveConfig and FwMark are left out or refused by name and line; nothing is ever run.
  */
 #pragma once
 

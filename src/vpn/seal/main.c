@@ -21,7 +21,14 @@ struct options {
     struct owner_config config;
 };
 
-enum { OPTION_JSON = 256, OPTION_USER, OPTION_SUPERVISOR, OPTION_SOCKET, OPTION_NFT, OPTION_LAYERS };
+enum {
+    OPTION_JSON = 256,
+    OPTION_USER,
+    OPTION_SUPERVISOR,
+    OPTION_SOCKET,
+    OPTION_NFT,
+    OPTION_LAYERS
+};
 
 static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
@@ -113,8 +120,10 @@ static int take_option(struct options *o, int option)
 
 static int parse_verb(int argc, char **argv, struct options *o)
 {
-    static const char *const names[] = {
-        [VERB_ON] = "on", [VERB_BLACKHOLE] = "blackhole", [VERB_CHECK] = "check", [VERB_RUN] = "run"};
+    static const char *const names[] = {[VERB_ON] = "on",
+                                        [VERB_BLACKHOLE] = "blackhole",
+                                        [VERB_CHECK] = "check",
+                                        [VERB_RUN] = "run"};
 
     if (optind != argc - 1)
         return wrong_use("one verb is wanted: on, blackhole, check or run");
@@ -153,10 +162,11 @@ static int find_users(struct options *o)
     int r = find_user(o->user, false, &o->config.seal.uid);
 
     if (r < 0) {
-        log_error("There is no user \"%s\" to run the VPN client (it must not be root): nothing was "
-                  "armed%s%s",
-                  o->user, o->verb == VERB_CHECK ? "" : "; forwarding ",
-                  o->verb == VERB_CHECK ? "" : switches_close_forwarding());
+        log_error(
+            "There is no user \"%s\" to run the VPN client (it must not be root): nothing was "
+            "armed%s%s",
+            o->user, o->verb == VERB_CHECK ? "" : "; forwarding ",
+            o->verb == VERB_CHECK ? "" : switches_close_forwarding());
         return r;
     }
     /* without a supervisor's user root alone may ask */

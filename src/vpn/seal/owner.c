@@ -98,7 +98,8 @@ static void tell(struct owner *o)
                     "priority 80 are the seal's. Put yours behind",
                     s->foreign);
     if (s->armed && s->why[0] != '\0' && !o->said_switch)
-        log_warning("Sealed, but a kernel switch could not be set: %s. The tunnel may not work", s->why);
+        log_warning("Sealed, but a kernel switch could not be set: %s. The tunnel may not work",
+                    s->why);
     o->said_switch = s->armed && s->why[0] != '\0';
     if (s->armed && o->said_broken)
         log_notice("Sealed again");

@@ -16,5 +16,5 @@ struct owner_config {
     uint32_t supervisor; /* user that may ask, beside root */
 };
 
-/* Exit status: 0 after a signal; 1 could not arm (forwarding is off then); 3 armed in part (tests). */
+/* Exit status: 0 after a signal; 1 could not arm (forwarding is off); 3 armed in part (tests). */
 int owner_run(const struct owner_config *config);

@@ -109,7 +109,8 @@ json_t *report_json(const struct seal *s, const struct items *ops, const char *w
 
 static void print_text(const json_t *report, bool sealed)
 {
-    const json_t *all = json_object_get(report, "layers"), *missing = json_object_get(report, "missing");
+    const json_t *all = json_object_get(report, "layers"),
+                 *missing = json_object_get(report, "missing");
     const json_t *open = json_object_get(report, "open");
     const char *tunnel = json_string_value(json_object_get(open, "tunnel"));
 
@@ -122,7 +123,8 @@ static void print_text(const json_t *report, bool sealed)
         printf("  %-8s %s%s\n", json_is_true(json_object_get(layer, "whole")) ? "whole" : "BROKEN",
                layers[i].title, owned == NULL || json_is_true(owned) ? "" : ", not owned");
     }
-    printf("  qubes    %s%s\n", tunnel != NULL && tunnel[0] != '\0' ? "may go into tunnel " : "go nowhere",
+    printf("  qubes    %s%s\n",
+           tunnel != NULL && tunnel[0] != '\0' ? "may go into tunnel " : "go nowhere",
            tunnel != NULL ? tunnel : "");
     for (size_t i = 0; i < json_array_size(missing); i++)
         printf("  - %s\n", json_string_value(json_array_get(missing, i)));

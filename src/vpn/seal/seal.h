@@ -28,7 +28,8 @@ struct seal {
 };
 
 /* nft_fd: a socket that an earlier owner kept, or -1; it is taken over. */
-int seal_open(struct seal *s, const struct seal_config *config, const char *nft_program, int nft_fd);
+int seal_open(struct seal *s, const struct seal_config *config, const char *nft_program,
+              int nft_fd);
 void seal_close(struct seal *s);
 
 /* 0: s->armed tells. -errno: nothing could even be read. */

@@ -17,9 +17,9 @@ struct value {
 };
 
 /*
- * For the whole machine and for devices to come. arp_ignore 1: no ARP for the tunnel's address on an
- * uplink (2 would stop the answers for the uplink's own /32). src_valid_mark: the carrier's answers
- * are checked with their mark, which finds the uplink.
+ * For the whole machine and for devices to come. arp_ignore 1: no ARP for the tunnel's address on
+ * an uplink (2 would stop the answers for the uplink's own /32). src_valid_mark: the carrier's
+ * answers are checked with their mark, which finds the uplink.
  */
 static const struct value for_all[] = {
     {"ipv4/conf", "accept_redirects", '0'}, {"ipv4/conf", "secure_redirects", '0'},
@@ -101,7 +101,8 @@ static void pass(const struct seal_model *m, struct pass *p)
     }
 }
 
-void switches_set(const struct seal_model *m, unsigned *ret_changed, char ret_first[static SWITCH_TEXT])
+void switches_set(const struct seal_model *m, unsigned *ret_changed,
+                  char ret_first[static SWITCH_TEXT])
 {
     struct pass p = {.write = true, .first = ret_first};
 

@@ -98,8 +98,9 @@ int verb_check(const struct owner_config *config, bool json)
     if (r == 0)
         report = report_json(&s, &ops, wrong);
     if (report == NULL) {
-        log_error("Cannot read the kernel (%s): whether the qube is sealed is not known. Needs root",
-                  strerror(r < 0 ? -r : ENOMEM));
+        log_error(
+            "Cannot read the kernel (%s): whether the qube is sealed is not known. Needs root",
+            strerror(r < 0 ? -r : ENOMEM));
         return 1;
     }
     r = report_print(report, json);
