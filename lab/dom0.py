@@ -254,7 +254,7 @@ class Dom0:
             return
         self._step("vif-online", vm.name)
         vm.live = (netvm.name, self.model.value(vm, "ip"), self.model.value(vm, "ip6"))
-        vm.configured = False
+        vm.last_live, vm.configured = vm.live, False
         if vm.node is not None and netvm.node is not None:
             with self.qubesd.lock:
                 vm.node.spec = replace(vm.node.spec, ip=vm.live[1], ip6=vm.live[2])
@@ -769,6 +769,7 @@ class Dom0:
             vm.xid = vm.node.domid if spec.netvm else next(self._xids)
             vm.stubdom_xid = vm.xid + 1 if vm.hvm else -1
             vm.live, vm.configured = (spec.netvm, spec.ip, spec.ip6) if spec.netvm else None, True
+            vm.last_live = vm.live
             self._database_start(vm)
             self._write(vm, model.own_keys(vm))
         for spec in topology.netqubes:

@@ -42,6 +42,7 @@ class Vm:
         self.state, self.xid, self.stubdom_xid = "Halted", -1, -1
         self.hvm, self.auto_cleanup, self.dispid = False, False, None
         self.live = None               # (netvm's name, ip, ip6)
+        self.last_live = None          # the same, also when its net qube is off since
         self.configured = False        # the guest's end of the vif has its addresses
         self.node = None
         self.database = True           # a running one has a QubesDB

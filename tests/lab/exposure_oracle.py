@@ -98,6 +98,11 @@ def family_of(address):
     return 6 if ":" in address else 4
 
 
+def on_lan(address):
+    """Do hosts of the LAN take it for one of theirs?"""
+    return any(ipaddress.ip_address(address) in net for net in LAN)
+
+
 def runs(vm):
     return vm.is_running
 
@@ -124,8 +129,8 @@ def _duplicates(dom0):
     for vm in dom0.model.sorted():
         if not vm.networked:
             continue
-        if runs(vm) and vm.live:
-            for address in vm.live[1:]:
+        if runs(vm) and (vm.live or dom0.model.netvm(vm) and vm.last_live):
+            for address in (vm.live or vm.last_live)[1:]:  # it will be there again when its net qube is
                 owners.setdefault(address, set()).add(vm.name)
         if dom0.model.value(vm, "provides_network"):
             for name in ("ip", "ip6"):
@@ -258,12 +263,12 @@ class Oracle:
                 if not self.leaves(source, own, hops, position, address):
                     return False
                 return self.down(one, one.hops.index(hop), self.mask(source, own, hops, position - 1), proto, port)
-        if not any(ipaddress.ip_address(address) in net for net in LAN):
+        if not on_lan(address):
             return False
         if not self.leaves(source, own, hops, len(hops), address):
             return False
         seen = self.mask(source, own, hops, len(hops) - 1)
-        if not any(ipaddress.ip_address(seen) in net for net in LAN):
+        if not on_lan(seen):
             return None                 # an address of its own that nobody on the LAN answers
         return self._from_lan(seen, address, proto, port)
 
@@ -272,7 +277,7 @@ class Oracle:
         if edge is not None:
             return self._published(edge, source, family_of(address), proto, port)
         one = self.by_address.get(address)
-        if one is None or not one.forward or not any(ipaddress.ip_address(address) in net for net in LAN):
+        if one is None or not one.forward or not on_lan(address):
             return False
         return self._enters(one.hops[-1:], source) and self.down(one, len(one.hops) - 1, source, proto, port)
 
@@ -305,7 +310,7 @@ class Oracle:
             if not self.leaves(source, own, hops, len(hops), address):
                 return False
             seen = self.mask(source, own, hops, len(hops) - 1)
-            if not any(ipaddress.ip_address(seen) in net for net in LAN):
+            if not on_lan(seen):
                 return None
             return self._published(edge, seen, family_of(address), proto, port)
         position = hops.index(edge)

@@ -96,6 +96,21 @@ def test_walk(seed):
 
 @need_all
 @pytest.mark.slow
+def test_the_walk_sees_a_false_address():
+    """Without the platform's check of sources a qube beside it gets out in the name of the exposed one."""
+    walk = exposure_walk.Walk(1)
+    try:
+        walk.dom0.set_feature("web", "routing-method", "forward")
+        assert not walk.settle()
+        for hop in ("sys-firewall", "sys-net"):
+            walk.lab[hop].nft("flush chain ip qubes prerouting\n")
+        assert "got out to the LAN: other as 192.168.16.25 of web" in walk.wrong()
+    finally:
+        walk.close()
+
+
+@need_all
+@pytest.mark.slow
 def test_the_walk_sees_a_daemon_that_does_nothing(monkeypatch):
     """With records that nobody takes back, a sequence fails."""
     monkeypatch.setattr(exposure_walk, "SETTLE", 0.5)
