@@ -87,10 +87,10 @@ static void test_order(void **state)
     put(&p, "/qubes-routing-method/10.1.1.1", "forward");
     put(&p, "/qubes-firewall/10.1.1.1/policy", "accept");
     expect(&p, wishes, ARRAY_SIZE(wishes), 0,
-           "remove /network-server/10.1.1.1\n"
+           "remove /qubes-routing-method/10.1.1.1\n"
            "write /qubes-firewall/10.1.1.1/policy = drop\n"
            "write /qubes-firewall/10.1.1.1 (empty)\n"
-           "remove /qubes-routing-method/10.1.1.1\n"
+           "remove /network-server/10.1.1.1\n"
            "write /network-server = 1\n"
            "write " BLOCK "/policy = accept\n"
            "write " BLOCK " (empty)\n"
@@ -99,10 +99,10 @@ static void test_order(void **state)
     expect(&p, wishes, ARRAY_SIZE(wishes), 0, "");
     /* all of it goes again, the marker last */
     expect(&p, NULL, 0, 0,
-           "remove " INBOUND "\n"
-           "remove " RECORD "\n"
            "write " BLOCK "/policy = drop\n"
            "write " BLOCK " (empty)\n"
+           "remove " RECORD "\n"
+           "remove " INBOUND "\n"
            "remove /network-server\n");
 }
 

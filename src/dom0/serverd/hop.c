@@ -36,6 +36,7 @@ static void forget(struct hop *h)
     h->n_fetches = h->unanswered = h->blocks_unanswered = 0;
     h->lists_left = 0;
     h->reread = false;
+    h->echo[0] = '\0';
 }
 
 /* Nobody listens at a socket: the file is stale, or so new that the daemon is not there yet. */
@@ -125,6 +126,7 @@ static void on_read(const struct qdb_message *answer, void *user)
     struct hop_fetch *f = find_fetch(h, answer->path);
     int r;
 
+    h->echo[0] = '\0';
     if (!f || answer->type == QDB_RESP_ERROR) {
         hop_fail(h, -EPROTO);
         return;
@@ -162,7 +164,11 @@ static void on_event(const char *path, void *user)
     size_t len = strlen(path);
 
     bool directory = len > 0 && path[len - 1] == '/';
+    bool ours = len > 0 && strcmp(h->echo, path) == 0;
 
+    h->echo[0] = '\0';
+    if (ours)
+        return;
     /* A key is asked for after the lists under way; what a directory held is not known yet. */
     if (directory && h->state == HOP_READING)
         h->reread = true;
@@ -193,6 +199,7 @@ static void on_multiread(const struct qdb_message *answer, void *user)
     struct hop *h = user;
     int r = 0;
 
+    h->echo[0] = '\0';
     if (answer->type != QDB_RESP_MULTIREAD) {
         hop_fail(h, -EPROTO);
         return;
@@ -342,6 +349,9 @@ static void on_written(const struct qdb_message *answer, void *user)
 
     h->unanswered--;
     h->blocks_unanswered -= is_block(answer->path);
+    /* The daemon tells us of our own change right after its answer, before anything else. */
+    if (answer->type == QDB_RESP_OK)
+        memcpy(h->echo, answer->path, sizeof(h->echo));
     /* Refused, or gone before it could be removed: see what is there. */
     if (answer->type == QDB_RESP_ERROR)
         reread_soon(h);

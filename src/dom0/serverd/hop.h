@@ -67,6 +67,7 @@ struct hop {
     size_t blocks_unanswered; /* those of them in firewall blocks */
     struct hop_fetch fetches[HOP_FETCHES_MAX];
     size_t n_fetches;
+    char echo[WISH_PATH_MAX]; /* of our own write: the next event, if it is for this path */
     bool reread; /* another complete reading is due */
     bool told;   /* lost() was called since the connection stood */
     sd_event_source *timer;

@@ -224,8 +224,7 @@ static void on_hop_settled(struct hop *h, void *user)
     if (h->dirty) {
         (void)manager_apply(m, h, NULL);
     } else if (h->present.overflow) {
-        h->present.overflow = false; /* what there was room for is swept: look at the rest */
-        on_hop_changed(h, m);
+        on_hop_changed(h, m); /* what there was room for is swept: look at the rest, in time */
     }
     reloads_try(m);
     tell_ready(m);
@@ -265,9 +264,9 @@ void manager_repair(struct manager *m)
                     h->repair_pause = REPAIR_MAX_USEC;
                 h->repaired_at = now;
                 report_repair(h);
-            } else if (h->state == HOP_READY && h->present.n >= PRESENT_KEYS_MAX / 2) {
-                hop_reread(h);
             }
+            if (h->present.overflow && h->unanswered == 0)
+                hop_reread(h);
         }
         if (h->repair_due != 0 && (next == 0 || h->repair_due < next))
             next = h->repair_due;

@@ -125,8 +125,9 @@ static void take_back(struct work *w)
     const struct present *p = w->present;
     bool marker = false;
 
-    for (size_t i = 0; i < p->n; i++) {
-        const struct present_key *k = &p->keys[i];
+    /* From the last to the first: so is a table of many keys cheap to clear. */
+    for (size_t i = p->n; i > 0; i--) {
+        const struct present_key *k = &p->keys[i - 1];
 
         if (begins(k->path, PRESENT_FIREWALL))
             give_up_block(w, k);
