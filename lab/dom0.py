@@ -29,7 +29,7 @@ from dataclasses import replace
 from lab.dom0_api import Api, slow
 from lab.dom0_model import Model
 from lab.qubesd import Qubesd, Refused
-from lab.qubesdb import Disconnected, QubesDB
+from lab.qubesdb import Disconnected, Error, QubesDB
 from lab.router import environment, program
 
 SERVER = "src/qubesdb/qubesdb-server"
@@ -225,13 +225,14 @@ class Dom0:
 
     def _write(self, vm, pairs):
         if vm is not None and vm.is_running and vm.qdb is not None:
-            with contextlib.suppress(Disconnected), self.qubesd.lock:
+            with self.qubesd.lock, contextlib.suppress(Disconnected):
                 vm.qdb.write_many(pairs)
 
     def _write_connected(self, netvm):
         if netvm is not None and netvm.is_running:
             self._step("connected-ips", netvm.name)
-            self._write(netvm, list(self.model.connected_keys(netvm)))
+            with contextlib.suppress(Error):  # hundreds of qubes at one net qube: more than a value may hold
+                self._write(netvm, list(self.model.connected_keys(netvm)))
 
     def _write_firewall(self, vm, netvm):
         """qubesd's block of a qube in its net qube: everything below goes, entries come, the empty key says done."""
