@@ -230,15 +230,20 @@ def main():
             log = demo.router.log if demo.router else ""
         if failed:
             print(f"\nMessages of the router:\n{log}")
-    from lab import demo_vpn
-    if demo_vpn.built():
-        print("\n\nAnother network: a VPN qube behind a net qube, two qubes behind it, a provider.\n")
-        print(drawing.draw(topologies.VPN))
+    from lab import demo_dom0, demo_vpn
+    for one, title, topology in (
+            (demo_dom0, "Another network: two chains of net qubes on one LAN, and a dom0 that is told what to expose.",
+             demo_dom0.TOPOLOGY),
+            (demo_vpn, "Another network: a VPN qube behind a net qube, two qubes behind it, a provider.", topologies.VPN)):
+        if not one.built():
+            print(f"\n\nLeft out, because not everything is built: {one.__name__}")
+            continue
+        print(f"\n\n{title}\n\n{drawing.draw(topology)}")
         telling = Telling()
-        logs = demo_vpn.act(telling)
+        logs = one.act(telling)
         failed += telling.failed
         if telling.failed:
-            print(f"\nMessages of the VPN's programs:\n{logs}")
+            print(f"\nMessages of the programs:\n{logs}")
     seconds = time.monotonic() - started
     print(f"\n{'All checks hold' if not failed else f'{failed} checks FAILED'} ({seconds:.1f} s).")
     return 1 if failed else 0
