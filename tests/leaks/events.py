@@ -39,6 +39,7 @@ class Event:
     alone: str = ""
     modes: tuple = ("product", "seal", "none", "older")
     hold: float = HOLD
+    wireguard: bool = True
 
     @property
     def key(self):
@@ -183,6 +184,7 @@ class State:
     enter: Callable
     needs: int = 1
     modes: tuple = ("product", "seal", "none", "older")
+    wireguard: bool = True     # has it; new keys come there each two minutes, unasked and unannounced
 
 
 def supervisor_killed(w):
@@ -203,7 +205,7 @@ STATES = (
     State("armed", lambda w: w.boot_uplink()),
     State("connecting", connecting),
     State("up", up),
-    State("rekey", rekey),
+    State("rekey", rekey, wireguard=False),
     State("reconnect", reconnect),
     State("server change", server_change),
     State("server change back", server_back),
@@ -297,7 +299,7 @@ TUNNEL_EVENTS = (
     Event(21, "a", "tunnel device down", lambda w: ip(w, f"link set {TUNNEL} down"), revive),
     Event(22, "a", "routes into the tunnel removed", no_routes, revive),
     Event(24, "a", "tunnel's addresses removed", lambda w: ip(w, f"addr flush dev {TUNNEL}"), revive),
-    Event(26, "a", "another address at reconnect", new_address, old_address),
+    Event(26, "a", "another address at reconnect", new_address, old_address, wireguard=False),
     Event(28, "a", "a foreign device takes the tunnel's name", impostor, no_impostor, needs=2),
     Event(29, "a", "the server sends the client away", lambda w: w.server.kick(), revive),
     Event(31, "a", "the server goes silent", lambda w: w.server.freeze(), lambda w: w.server.freeze(False)),

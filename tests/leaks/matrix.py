@@ -2,7 +2,7 @@
 """The leak matrix: states and events, times packets, times layers; under a flood, beside a control without any layer.
 
     python3 -m tests.leaks.matrix [--mode product|seal] [--layers RNG,RN,...] [--quick] [--only NAME] [--json FILE]
-                                  [--write] [--rp-filter N] [--proto udp|tcp]
+                                  [--write] [--rp-filter N] [--proto udp,tcp,wireguard]
 
 Exit status 1 when something leaked that must not, when the witness was blind, or when the control saw too little.
 --write puts the table into doc/leaks.md.
@@ -39,6 +39,7 @@ BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 class Run:
     layers: str
     mode: str
+    proto: str = "udp"
     report: object = None
     pps: float = 0.0
     seconds: float = 0.0
@@ -46,6 +47,10 @@ class Run:
     verdicts: dict = field(default_factory=dict)     # situation -> kinds that must be 0, or None
     kills: dict = field(default_factory=dict)        # situation -> layers that it took away
     packets: Counter = field(default_factory=Counter)
+
+    @property
+    def head(self):
+        return f"{self.layers or self.mode}" + ("" if self.proto == "udp" else f" {self.proto}")
 
     def leaks(self, situation):
         """Frames on the uplinks per kind, healing included, exceptions not."""
@@ -111,14 +116,15 @@ def execute(layers, mode="product", quick=False, only=None, rp_filter=2, proto="
         mode = "seal"  # the supervisor has the whole seal or is not ready
         if "N" not in layers:
             rp_filter = 0  # it is N that marks the carrier's answers for the kernel's reverse path check
-    run, begun = Run(layers, mode), time.monotonic()
+    run, begun = Run(layers, mode, proto), time.monotonic()
     world = (world_class or World)(mode, layers or "RNG", rp_filter=rp_filter, proto=proto, running=False)
     try:
         world.arm()
         flood = Flood(world.lab["work"], 3600)
 
         def state(one):
-            if mode in one.modes and (not quick or one.name in events.QUICK_STATES):
+            if mode in one.modes and (not quick or one.name in events.QUICK_STATES) and \
+                    (one.wireguard or not world.wireguard):
                 told(one.name)
                 return _situation(world, run, one.name, events.expected(layers, needs=one.needs), one.enter, True,
                                   events.HOLD / 2)
@@ -130,6 +136,8 @@ def execute(layers, mode="product", quick=False, only=None, rp_filter=2, proto="
                     break
         for one in events.EVENTS:
             if mode not in one.modes or quick and one.key not in events.QUICK or only and not one.name.startswith(only):
+                continue
+            if world.wireguard and not one.wireguard:
                 continue
             told(one.name)
             verdict = events.expected(layers, one.kills, one.needs, one.alone)
@@ -205,7 +213,7 @@ def judge_control(run, whole=True, events=CONTROL_EVENTS, vectors=CONTROL_VECTOR
 # -- telling -----------------------------------------------------------------------------------------------------------
 
 def as_json(run):
-    return {"layers": run.layers, "mode": run.mode, "pps": round(run.pps), "seconds": round(run.seconds, 1),
+    return {"layers": run.layers, "mode": run.mode, "proto": run.proto, "pps": round(run.pps), "seconds": round(run.seconds, 1),
             "lost": run.report.lost, "failures": run.failures,
             "situations": {name: {"must_be_0": kinds, "leaks": dict(run.leaks(name)), "packets": run.packets[name]}
                            for name, kinds in run.verdicts.items()},
@@ -238,7 +246,7 @@ def table(runs, controls):
     """The result as Markdown."""
     from tests.leaks import vectors
     columns = runs + controls
-    heads = [run.layers or run.mode for run in columns]
+    heads = [run.head for run in columns]
     lines = ["Frames on the uplinks that must not be there. First figure: bytes of qubes or of the tunnel (I2, I3); after",
              "the +: the VPN qube's own packets and the kernel's (I1). Bold: more than the layers must keep; in brackets:",
              "more than these layers are asked to hold. The last columns are controls, so that nobody trusts a blind",
@@ -281,6 +289,16 @@ def write(text, path="doc/leaks.md"):
         file.write(f"{head}{BEGIN}\n{text}{END}{tail}")
 
 
+def _wanted(arguments):
+    """(layers, mode, protocol) of each run, what matters most first."""
+    first, *others = arguments.proto.split(",")
+    sets = [one for one in arguments.layers.split(",") if one]
+    wanted = [(one, arguments.mode, first) for one in sets]
+    whole = [(SETS[0], "product", proto) for proto in others] if sets[:1] == [SETS[0]] and arguments.mode == "product" else []
+    controls = [] if arguments.no_control else [("", "none", first), ("", "older", first)]
+    return wanted[:1] + whole + controls + wanted[1:]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mode", default="product", choices=("product", "seal"))
@@ -290,25 +308,24 @@ def main():
     parser.add_argument("--no-states", action="store_true")
     parser.add_argument("--no-control", action="store_true")
     parser.add_argument("--rp-filter", type=int, default=2)
-    parser.add_argument("--proto", default="udp", choices=("udp", "tcp"))
+    parser.add_argument("--proto", default="udp,tcp,wireguard", help="all but the first with all layers only")
     parser.add_argument("--json")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     sandbox.enter()
     options = {"quick": arguments.quick, "only": arguments.only, "rp_filter": arguments.rp_filter,
-               "proto": arguments.proto, "states": not arguments.no_states}
+               "states": not arguments.no_states}
     if arguments.verbose:
         options["told"] = lambda text: print(f"    {text}", flush=True)
     runs, controls, wrong = [], [], []
-    wanted = [] if arguments.no_control else [("", "none"), ("", "older")]
-    for layers, mode in wanted + [(one, arguments.mode) for one in arguments.layers.split(",") if one]:
-        run = execute(layers, mode, **options)
+    for layers, mode, proto in _wanted(arguments):
+        run = execute(layers, mode, proto=proto, **options)
         if layers:
             complaints = judge(run)
         else:
             complaints = judge_older(run) if mode == "older" else judge_control(run, not arguments.no_states)
-        print(f"{layers or mode:5} {run.seconds:6.1f} s  {run.pps:5.0f} pps  leaked: {run.report.qube_bytes()} of qubes, "
+        print(f"{run.head:13} {run.seconds:6.1f} s  {run.pps:5.0f} pps  leaked: {run.report.qube_bytes()} of qubes, "
               f"{run.report.count('local', 'noise')} other; {len(complaints)} complaints", flush=True)
         for complaint in complaints:
             print(f"     {complaint}", flush=True)
@@ -316,11 +333,11 @@ def main():
             print(run.report)
         wrong += complaints
         (runs if layers else controls).append(run)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump([as_json(run) for run in runs + controls], file, indent=1)
-    if arguments.write:
-        write(table(runs, controls))
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump([as_json(run) for run in runs + controls], file, indent=1)
+        if arguments.write:
+            write(table(runs, controls))
     return 1 if wrong else 0
 
 

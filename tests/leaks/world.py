@@ -18,7 +18,7 @@ from lab.router import SLOW
 from lab.topologies import TARGET, TARGET6
 from lab.vpn import LAYERS, TUNNEL, HandClient, Seal, Supervisor
 from lab.vpn_oracle import Oracle
-from lab.vpn_provider import SITES, VPN_ANSWER, Provider, resolve, way
+from lab.vpn_provider import SITES, VPN_ANSWER, Provider, WireguardServer, resolve, way
 from tests.leaks.older import OlderSeal
 
 FLOW = 41111     # local port of the qube's known flow
@@ -47,6 +47,32 @@ class Sender:
         self._sock.close()
 
 
+class WireguardSide(WireguardServer):
+    """With the verbs of an OpenVPN server, where there is something like it."""
+
+    proto, frozen = "udp", False
+
+    def freeze(self, frozen=True):
+        self.frozen = frozen
+        super().freeze(frozen)
+
+    @property
+    def address(self):
+        return f"{self.site.wg_net}.2"
+
+    @property
+    def address6(self):
+        return f"{self.site.wg_net6}:2"
+
+    def kick(self):
+        """It has forgotten every client."""
+        self.restart()
+
+    def clients(self):
+        """A frozen one does not answer."""
+        return ["client"] if not self.frozen and self.process.poll() is None and self.latest_handshake() else []
+
+
 class World:
     seal_class = Seal
 
@@ -66,9 +92,14 @@ class World:
         lab = self.lab
         self.provider = Provider(lab)
         self.vpn, self.netvm = lab["vpn"], "sys-net"
-        port = 443 if proto == "tcp" else 1194
+        self.wireguard = proto == "wireguard"
+        port = 51820 if self.wireguard else 443 if proto == "tcp" else 1194
         options = ["--reneg-sec", "3"]
-        self.servers = {name: self.provider.openvpn(name, proto=proto, port=port, options=options) for name in SITES}
+        if self.wireguard:
+            proto, self.servers = "udp", {name: WireguardSide(lab[name], port).start() for name in SITES}
+        else:
+            self.servers = {name: self.provider.openvpn(name, proto=proto, port=port, options=options)
+                            for name in SITES}
         self.server = self.servers["server"]
         self.seal = self.supervisor = self.hand = self.oracle = None
         work, play, vpn = (lab[name].spec for name in ("work", "play", "vpn"))
@@ -78,6 +109,9 @@ class World:
         self.gw, self.gw6 = lab["sys-net"].spec.ip, lab["sys-net"].spec.ip6
         self.flow, self._ports = FLOW, {}
         self.oracle = Oracle(lab, [(proto, site.ip, port) for site in SITES.values()], state="before")
+        if self.wireguard:
+            # It names the interface when it sends: without a route the kernel then looks for the server on the link.
+            self.oracle._gateways |= {site.ip for site in SITES.values()}  # pylint: disable=protected-access
 
     # -- addresses that vectors speak of ---------------------------------------------------------------------------
 
@@ -99,11 +133,13 @@ class World:
 
     @property
     def st(self):
-        return f"{self.server.site.net}.1"
+        site = self.server.site
+        return f"{site.wg_net if self.wireguard else site.net}.1"
 
     @property
     def st6(self):
-        return f"{self.server.site.net6}:1"
+        site = self.server.site
+        return f"{site.wg_net6 if self.wireguard else site.net6}:1"
 
     @property
     def cport(self):
@@ -117,7 +153,7 @@ class World:
     def _unconnected_port(self):
         """OpenVPN does not connect its socket: the one UDP socket of a client's process."""
         for line in self.vpn.run(["ss", "-Hunpa"], check=False).stdout.splitlines():
-            if '"openvpn"' in line:
+            if '"openvpn"' in line or '"wireguard-go"' in line:
                 return int(line.split()[3].rsplit(":", 1)[1])
         return None
 
@@ -156,7 +192,10 @@ class World:
 
     def _install(self):
         for name, server in self.servers.items():
-            path = self.provider.openvpn_profile(name, remotes=[f"{server.site.ip} {server.port} {server.proto}"])
+            if self.wireguard:
+                path = self.provider.wireguard_profile(name, server=name)
+            else:
+                path = self.provider.openvpn_profile(name, remotes=[f"{server.site.ip} {server.port} {server.proto}"])
             self.supervisor.install(path)
         with contextlib.suppress(subprocess.CalledProcessError):
             wait_until(lambda: self.supervisor.state() is not None, 10 * SLOW, "the supervisor's bus")
