@@ -234,7 +234,8 @@ def main():
     for one, title, topology in (
             (demo_dom0, "Another network: two chains of net qubes on one LAN, and a dom0 that is told what to expose.",
              demo_dom0.TOPOLOGY),
-            (demo_vpn, "Another network: a VPN qube behind a net qube, two qubes behind it, a provider.", topologies.VPN)):
+            (demo_vpn, "Another network: a VPN qube behind a net qube, two qubes behind it, a provider.",
+             topologies.VPN)):
         if not one.built():
             print(f"\n\nLeft out, because not everything is built: {one.__name__}")
             continue

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The dom0 act of the demo: python3 -m lab.demo_dom0 runs it alone.
 
-Two chains of net qubes on one LAN, dom0 with its daemon, and a qube with its own firewall behind two of them. All that is
-said is said in dom0, by qvm-expose; packets tell what came of it. qubesd is a stand-in (lab/dom0.py), everything else is
-the product.
+Two chains of net qubes on one LAN, dom0 with its daemon, and a qube with its own firewall behind two of them. All that
+is said is said in dom0, by qvm-expose; packets tell what came of it. qubesd is a stand-in (lab/dom0.py), everything
+else is the product.
 """
 
 import itertools
 import select
+import shlex
 import socket
 import sys
 import threading
@@ -107,7 +108,7 @@ class Act:
 
     def command(self, *words, status=0, show=True):
         """Runs qvm-expose in dom0, shows what it prints; a verdict on its exit status. Returns what it printed."""
-        print("   dom0$ qvm-expose " + " ".join(f"'{word}'" if set(word) & set(" ;") else word for word in words), flush=True)
+        print("   dom0$ qvm-expose", shlex.join(words), flush=True)
         done = self.expose(*words)
         for line in (done.stdout + done.stderr).splitlines() if show else ():
             print(f"     {line}".rstrip())
@@ -133,7 +134,8 @@ class Act:
 
     def saw(self, address):
         log = self.servers[0].log
-        self.say.verdict(bool(log) and log[-1] == address, f"web's log names {log[-1] if log else 'nobody'} as the client")
+        seen = log[-1] if log else "nobody"
+        self.say.verdict(seen == address, f"web's log names {seen} as the client")
 
     def records(self):
         """{(qube, key)} below /network-server of all that run, without the marker."""
@@ -189,8 +191,8 @@ class Act:
             self.dom0.forget(hook)
         gap, _since = self.poller.longest_gap()
         vif = moments["firewall-block"] - moments["vif-offline"]
-        self.say.verdict(gap < MOVED, f"lan1 is served before and after; in between not for {gap * 1000:.0f} ms, {vif * 1000:.0f} "
-                                     "of which the platform had it without an interface")
+        self.say.verdict(gap < MOVED, f"lan1 is served before and after; in between not for {gap * 1000:.0f} ms, "
+                                      f"{vif * 1000:.0f} of which the platform had it without an interface")
         self.gets(self.lan1, WEB6)
         self.say.verdict(self.lan1.arping(WEB) and
                          {mac for mac, _delay in self.lan1.arping(WEB)} == {self.lab["sys-net2"].mac("ens6")},
