@@ -234,3 +234,21 @@ def test_hup_reads_everything(web):
     web.wait(lambda: status(web)["full_readings"] > readings, "reading")
     web.exposed()
     assert os.path.exists(f"{web.dom0.folder}/run/live")
+
+
+def test_nothing_opens_while_away(web):
+    """The other one with this address has died; whether that is so, only qubesd can say."""
+    web.dom0.set_property("other", "ip", A)
+    web.dom0.set_feature("other", "routing-method", "forward")
+    web.dom0.start("other")
+    web.settle()
+    with web.dom0.qubesd_down():
+        web.wait(lambda: "qubesd is not there" in web.serverd.log, "loss")
+        web.dom0.dies_unseen("other")
+        web.wait(lambda: "other is taken for stopped" in web.serverd.log, "its end")
+        web.dom0.replace_database("sys-fw2")
+        web.wait(web.later(0.3), "time to pass")
+        web.settle()
+        assert web.markers() == {"sys-net", "sys-fw"}
+    web.exposed()
+    web.wait(lambda: "sys-fw2" in web.markers(), "marker")
