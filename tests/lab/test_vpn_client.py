@@ -87,20 +87,30 @@ class Probe:
 
 
 @pytest.fixture
-def net(lab):
-    tundevice.ensure()
-    net = lab(topologies.VPN)
-    net.provider = Provider(net)
-    net.probes = []
+def networks(lab):
+    """Makes networks, each with its provider; net.probe(PROFILE, ...) starts a probe there."""
+    probes = []
 
-    def run(profile, *words, **options):
-        net.probes.append(Probe(net["vpn"], profile, *words, **options))
-        return net.probes[-1]
+    def make():
+        tundevice.ensure()
+        net = lab(topologies.VPN)
+        net.provider = Provider(net)
 
-    net.probe = run
-    yield net
-    for probe in net.probes:
+        def run(profile, *words, **options):
+            probes.append(Probe(net["vpn"], profile, *words, **options))
+            return probes[-1]
+
+        net.probe = run
+        return net
+
+    yield make
+    for probe in probes:
         probe.close()
+
+
+@pytest.fixture
+def net(networks):
+    return networks()
 
 
 def login_server(net, **options):
