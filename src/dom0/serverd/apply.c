@@ -33,7 +33,7 @@ size_t manager_apply(struct manager *m, struct hop *h, const char *mover)
     const struct wished_hop *w = wished_find(&m->wished, h->name);
     unsigned flags = (m->synced ? 0 : PLAN_REMOVE_ONLY) | (h->swept ? 0 : PLAN_FRESH);
     _cleanup_(plan_done) struct plan plan = {0};
-    size_t done = 0;
+    size_t done = 0, older = 0;
     int r;
 
     if (!m->ever || h->state != HOP_READY)
@@ -44,8 +44,10 @@ size_t manager_apply(struct manager *m, struct hop *h, const char *mover)
     while (r >= 0 && done < plan.n) {
         r = do_op(m, h, &plan.ops[done], mover);
         if (r >= 0)
-            done++;
+            older += plan.ops[done++].what == OP_OLDER;
     }
+    if (older > 0)
+        report_older(h->name, older);
     h->swept = h->swept || r >= 0;
     h->dirty = r < 0;
     if (r < 0 && r != -ENOBUFS && r != -ENOTCONN) {

@@ -132,9 +132,16 @@ static bool address_of(const char *path, struct addr *ret)
     return addr_parse((struct str){begin, end ? (size_t)(end - begin) : strlen(begin)}, ret) == 0;
 }
 
+/*
+ * The one it runs with; while that is about to change, also the one that it is going to have. A mere
+ * setting that waits for a restart does not count: two qubes could have qubesd and us write one block
+ * against each other without end.
+ */
 static bool has_address(const struct qube *q, const struct addr *a)
 {
-    return addr_equal(&q->ip[0], a) || addr_equal(&q->ip[1], a) ||
+    bool settled = q->live.known && !q->changing;
+
+    return (!settled && (addr_equal(&q->ip[0], a) || addr_equal(&q->ip[1], a))) ||
            (q->live.known && (addr_equal(&q->live.ip[0], a) || addr_equal(&q->live.ip[1], a)));
 }
 

@@ -20,7 +20,7 @@ static bool begins(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-/* A rule or the policy: /qubes-firewall/ADDR/NAME. */
+/* A rule or the policy: /qubes-firewall/ADDR/NAME. Without ADDR its block could not be written. */
 static const char *firewall_name(const char *path)
 {
     const char *slash;
@@ -28,7 +28,7 @@ static const char *firewall_name(const char *path)
     if (!begins(path, PRESENT_FIREWALL))
         return NULL;
     slash = strchr(path + strlen(PRESENT_FIREWALL), '/');
-    return slash && slash[1] ? slash : NULL;
+    return slash && slash[1] && slash > path + strlen(PRESENT_FIREWALL) ? slash : NULL;
 }
 
 bool present_wants(const char *path)

@@ -170,11 +170,16 @@ void report_op(const char *hop, const struct op *op, const char *whose)
                                 .action = op->kind == OP_REMOVE ? "remove" : "write"};
 
     (void)str_escape(str_from(plan_format(op, text)), safe, sizeof(safe));
-    if (op->what == OP_OLDER)
-        log_event(LOG_NOTICE, &fields,
-                  "QubesDB of %s: %s (left by the older package, replaced by this one)", hop, safe);
-    else
-        log_event(LOG_DEBUG, &fields, "QubesDB of %s: %s", hop, safe);
+    log_event(LOG_DEBUG, &fields, "QubesDB of %s: %s", hop, safe);
+}
+
+/* A number, not the keys: any qube can write thousands of them into its own QubesDB. */
+void report_older(const char *hop, size_t n)
+{
+    struct log_fields fields = {.qube = hop, .action = "remove"};
+
+    log_event(LOG_NOTICE, &fields,
+              "QubesDB of %s: %zu keys of the older package removed, which this one replaces", hop, n);
 }
 
 void report_event(const struct admin_event *e)

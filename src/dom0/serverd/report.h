@@ -10,6 +10,8 @@
 /* Which exposures and problems are new, and which have gone. */
 void report_changes(const struct wished *before, const struct wished *after);
 void report_op(const char *hop, const struct op *op, const char *whose);
+/* n keys /qubes-routing-method/ADDR were removed. */
+void report_older(const char *hop, size_t n);
 void report_event(const struct admin_event *e); /* debug */
 void report_repair(const struct hop *h);
 void report_hop_ready(const struct hop *h);

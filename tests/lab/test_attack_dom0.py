@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Attacks on the dom0 side: by what a qube writes into its own QubesDB, what it answers, and what its owner mistypes."""
+
+import time
+
+import pytest
+
+from serverd_world import A, World
+
+
+@pytest.fixture
+def web():
+    made = World("4.3")
+    made.expose()
+    made.exposed()
+    yield made
+    made.close()
+
+
+def test_older_keys_do_not_flood_the_journal(web):
+    """Every qube can write thousands of keys into its own QubesDB; of their removal a number is told."""
+    web.serverd.stop()
+    web.serverd.arguments = []
+    web.serverd.start()
+    before = len(web.serverd.log.splitlines())
+    with web.dom0.qdb("web") as db:
+        db.write_many([(f"/qubes-routing-method/10.9.{i >> 8}.{i & 255}", "forward") for i in range(3000)])
+    web.wait(lambda: not web.dom0.keys("web", "/qubes-routing-method/"), "keys removed")
+    assert len(web.serverd.log.splitlines()) - before < 60
+
+
+def test_two_writers_of_one_block_come_to_rest(web):
+    """beside runs at sys-net, and gets web's address by its next start: until then its block there is no reason to have
+    qubesd and the daemon write against each other."""
+    web.dom0.add("beside", netvm="sys-net", qid=9)
+    web.dom0.start("beside")
+    web.dom0.set_property("beside", "ip", A)
+    web.dom0.set_firewall("beside", ["action=drop"])
+    web.exposed()
+    over = web.later(2)
+    while not over():
+        time.sleep(0.05)
+    assert not web.dom0.reloads
+    web.exposed()
+    web.dom0.shutdown("beside")
+    web.dom0.start("beside")
+    web.settle()
+    web.wait(lambda: "beside" in web.dom0.reloads or web.dom0.keys("sys-net", f"/qubes-firewall/{A}/")[
+        f"/qubes-firewall/{A}/0000"] == "action=drop", "qubesd's block")
+
+
+def test_block_without_an_address(web):
+    """A block without an address could not be committed: QubesDB takes no path that ends in a slash. It is passed over,
+    and holds up nothing."""
+    with web.dom0.qdb("sys-net") as db:
+        db.write("/qubes-firewall//policy", "accept")
+        db.write("/network-server/1.1.1.1", "x")
+        web.wait(lambda: "/network-server/1.1.1.1" not in web.dom0.keys("sys-net"), "stray record")
+        db.rm("/qubes-firewall//policy")
+    web.exposed()
+    assert "/qubes-firewall//" not in web.serverd.log
