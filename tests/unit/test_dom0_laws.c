@@ -95,7 +95,8 @@ static void check_owner(const struct tree *t, const struct wish *x)
         const struct qube *o = tree_at(t, i);
 
         for (unsigned f = 0; f < 2 && o != q; f++) {
-            LAW(!(qube_is_alive(o) && o->live.known && addr_equal(&o->live.ip[f], &x->addr)), q);
+            LAW(!(qube_is_alive(o) && o->live.known && o->live.netvm[0] != '\0' &&
+                  addr_equal(&o->live.ip[f], &x->addr)), q);
             LAW(!(o->provides_network && addr_equal(&o->ip[f], &x->addr)), q);
         }
     }

@@ -369,6 +369,11 @@ static void test_duplicates(void **state)
     twin->power = POWER_HALTED;
     compute(&x);
     assert_int_equal(count(&x, WISH_RECORD), 2);
+    twin->power = POWER_RUNNING;
+    twin->netvm[0] = '\0'; /* it runs, but without a net qube nobody can take it for the other */
+    qube_attach(twin);
+    compute(&x);
+    assert_int_equal(count(&x, WISH_RECORD), 2);
     tree_remove(x.t, twin);
     assert_int_equal(qube_set_property(x.net, STR_LITERAL("ip"), STR_LITERAL(ADDR)), 0);
     compute(&x);

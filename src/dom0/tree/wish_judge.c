@@ -21,7 +21,10 @@ static void add_owner(struct work *w, const struct qube *q, const struct addr *a
         w->owners[w->n_owners++] = (struct owner){*a, q};
 }
 
-/* What runs has its live addresses; a net qube keeps its own also while it is off. */
+/*
+ * What runs has its live addresses, unless it is attached nowhere: then nothing reaches it by them. A
+ * net qube keeps its own also while it is off.
+ */
 void wish_index_owners(struct work *w)
 {
     size_t n = tree_count(w->t);
@@ -35,7 +38,8 @@ void wish_index_owners(struct work *w)
         const struct qube *q = tree_at(w->t, i);
 
         for (unsigned f = 0; f < FAMILIES; f++) {
-            bool alive = qube_is_alive(q) && q->live.known;
+            bool alive = qube_is_alive(q) && q->live.known &&
+                         (q->live.netvm[0] != '\0' || q->provides_network);
 
             if (alive)
                 add_owner(w, q, &q->live.ip[f]);
