@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Attacks on the dom0 side: by what a qube writes into its own QubesDB, what it answers, and what its owner mistypes."""
 
+import os
+import stat
+import subprocess
 import time
 
 import pytest
 
+from lab.serverd import Expose
 from serverd_world import A, World
 
 
@@ -59,3 +63,30 @@ def test_block_without_an_address(web):
         db.rm("/qubes-firewall//policy")
     web.exposed()
     assert "/qubes-firewall//" not in web.serverd.log
+
+
+# -- qvm-expose ----------------------------------------------------------------------------------------------------------
+
+def test_drawing_touches_no_other_file(web):
+    """Neither a file that is called nearly the same, nor what somebody else laid in the way."""
+    svg, victim = f"{web.dom0.folder}/map.svg", f"{web.dom0.folder}/victim"
+    with open(victim, "w", encoding="ascii") as file:
+        file.write("precious")
+    os.symlink(victim, f"{svg}.new")
+    assert Expose(web.dom0)("--map", "--svg", svg).returncode == 0
+    assert os.path.islink(f"{svg}.new")
+    with open(victim, encoding="ascii") as file:
+        assert file.read() == "precious"
+    with open(svg, encoding="ascii") as file:
+        assert file.read().endswith("</svg>\n")
+    assert sorted(name for name in os.listdir(web.dom0.folder) if name.startswith("map.")) == ["map.svg", "map.svg.new"]
+
+
+def test_drawing_goes_through_a_pipe(web):
+    """What is no file is written to, and not replaced: /dev/stdout."""
+    pipe = f"{web.dom0.folder}/pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        assert Expose(web.dom0)("--map", "--svg", pipe).returncode == 0
+        assert reader.communicate(timeout=10)[0].endswith("</svg>\n")
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --list: every qube that somebody asked to expose. --map: the tree with them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <langinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -99,23 +101,62 @@ static unsigned terminal_width(void)
                : 100;
 }
 
+static int close_svg(FILE *f)
+{
+    int r = ferror(f) ? -EIO : 0;
+
+    return fclose(f) != 0 && r == 0 ? -errno : r;
+}
+
+/* A device, a pipe, or where a symbolic link leads. */
+static int write_svg_through(const struct map *m, const char *path)
+{
+    FILE *f = fopen(path, "we");
+
+    if (f == NULL)
+        return -errno;
+    map_write_svg(m, f);
+    return close_svg(f);
+}
+
+/* A file of a name that nobody has or can foresee, with the rights that any new file gets. */
+static int open_beside(char *path, FILE **ret)
+{
+    _cleanup_(closep) int fd = mkostemp(path, O_CLOEXEC);
+    mode_t mask = umask(0);
+
+    (void)umask(mask);
+    if (fd < 0)
+        return -errno;
+    if (fchmod(fd, 0666 & ~mask) == 0)
+        *ret = fdopen(fd, "w");
+    if (*ret != NULL) {
+        (void)TAKE_FD(fd);
+        return 0;
+    }
+    (void)unlink(path);
+    return -EIO;
+}
+
 /* Beside the file first, so that there is always a whole one. */
 static int write_svg(const struct map *m, const char *path)
 {
     _cleanup_(freep) char *new = NULL;
-    FILE *f;
-    int r = 0;
+    struct stat st;
+    FILE *f = NULL;
+    int r;
 
-    if (asprintf(&new, "%s.new", path) < 0)
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return write_svg_through(m, path);
+    if (asprintf(&new, "%s.XXXXXX", path) < 0) {
+        new = NULL;
         return -ENOMEM;
-    f = fopen(new, "we");
-    if (f == NULL)
-        return -errno;
+    }
+    r = open_beside(new, &f);
+    if (r < 0)
+        return r;
     map_write_svg(m, f);
-    if (ferror(f))
-        r = -EIO;
-    if (fclose(f) != 0)
-        r = -errno;
+    r = close_svg(f);
     if (r == 0 && rename(new, path) < 0)
         r = -errno;
     if (r < 0)
