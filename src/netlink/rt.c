@@ -44,6 +44,12 @@ static const struct attr_rule proxy_policy[] = {
     [NDA_PROTOCOL] = {1, 1},
 };
 
+static const struct attr_rule neighbour_policy[] = {
+    [NDA_DST] = {4, 16},
+    [NDA_LLADDR] = {0, 32}, /* MAX_ADDR_LEN */
+    [NDA_CACHEINFO] = {sizeof(struct nda_cacheinfo), ATTR_LEN_ANY},
+};
+
 static bool family_is_ip(uint8_t family)
 {
     return family == AF_INET || family == AF_INET6;
@@ -241,6 +247,44 @@ int rt_proxy_parse(const struct nlmsghdr *nlh, struct rt_proxy *ret)
     return 0;
 }
 
+/* Ticks of 1/100 s (USER_HZ), since it answered and since its entry was written. */
+static uint32_t neighbour_age(struct attr a)
+{
+    struct nda_cacheinfo times = {0};
+
+    if (a.p != NULL)
+        memcpy(&times, a.p, sizeof(times));
+    return (times.ndm_confirmed < times.ndm_updated ? times.ndm_confirmed : times.ndm_updated) / 100;
+}
+
+int rt_neighbour_parse(const struct nlmsghdr *nlh, struct rt_neighbour *ret)
+{
+    struct attr tb[ARRAY_SIZE(neighbour_policy)];
+    struct rt_neighbour neighbour = {0};
+    struct ndmsg ndm;
+    int r;
+
+    if (nlh->nlmsg_type != RTM_NEWNEIGH && nlh->nlmsg_type != RTM_DELNEIGH)
+        return -EBADMSG;
+    r = attr_parse_message(nlh, &ndm, sizeof(ndm), neighbour_policy, ARRAY_SIZE(neighbour_policy),
+                           tb);
+    if (r < 0)
+        return r;
+    if (!family_is_ip(ndm.ndm_family) || (ndm.ndm_flags & NTF_PROXY) != 0 ||
+        (ndm.ndm_state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT)) == 0 ||
+        tb[NDA_LLADDR].len != sizeof(neighbour.mac))
+        return 1;
+    if (ndm.ndm_ifindex <= 0 || tb[NDA_DST].p == NULL ||
+        addr_from_bytes(ndm.ndm_family, tb[NDA_DST].p, tb[NDA_DST].len, &neighbour.addr) < 0)
+        return -EBADMSG;
+    neighbour.index = (uint32_t)ndm.ndm_ifindex;
+    memcpy(neighbour.mac, tb[NDA_LLADDR].p, sizeof(neighbour.mac));
+    neighbour.permanent = (ndm.ndm_state & NUD_PERMANENT) != 0;
+    neighbour.age = neighbour_age(tb[NDA_CACHEINFO]);
+    *ret = neighbour;
+    return 0;
+}
+
 /* One dump: the caller's function, by kind. */
 struct table_dump {
     rt_begin_fn begin;
@@ -248,6 +292,7 @@ struct table_dump {
     rt_addr_fn addr;
     rt_route_fn route;
     rt_proxy_fn proxy;
+    rt_neighbour_fn neighbour;
     void *user;
 };
 
@@ -281,6 +326,12 @@ static int table_entry(const struct nlmsghdr *nlh, void *user)
 
         r = rt_proxy_parse(nlh, &proxy);
         return r == 0 ? d->proxy(&proxy, d->user) : r;
+    }
+    if (d->neighbour != NULL) {
+        struct rt_neighbour neighbour;
+
+        r = rt_neighbour_parse(nlh, &neighbour);
+        return r == 0 ? d->neighbour(&neighbour, d->user) : r;
     }
     return rt_route_parse(nlh, d->route, d->user);
 }
@@ -388,6 +439,16 @@ int rt_dump_proxies(struct nl_sock *s, rt_begin_fn begin, rt_proxy_fn fn, void *
 
     ndm = request_init(&q, RTM_GETNEIGH, 0, sizeof(*ndm), &nlh);
     ndm->ndm_flags = NTF_PROXY;
+    return table_dump(s, nlh, &d);
+}
+
+int rt_dump_neighbours(struct nl_sock *s, rt_begin_fn begin, rt_neighbour_fn fn, void *user)
+{
+    struct table_dump d = {.begin = begin, .neighbour = fn, .user = user};
+    struct nlmsghdr *nlh;
+    struct request q;
+
+    (void)request_init(&q, RTM_GETNEIGH, 0, sizeof(struct ndmsg), &nlh);
     return table_dump(s, nlh, &d);
 }
 

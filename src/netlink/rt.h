@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Links, addresses, routes and proxy neighbours by rtnetlink (UAPI if_link.h, if_addr.h,
+ * Links, addresses, routes and neighbours by rtnetlink (UAPI if_link.h, if_addr.h,
  * rtnetlink.h, neighbour.h). The parsers are pure and take any bytes: attributes are checked for
  * type and size through a policy before use.
  */
@@ -85,6 +85,22 @@ int rt_proxy_add(struct nl_sock *s, uint32_t index, const struct addr *addr, uin
 /* Several in one send, most a thousand: 0, or the first -errno (any of them may have been added). */
 int rt_proxy_add_many(struct nl_sock *s, const struct rt_proxy *proxies, size_t n);
 int rt_proxy_del(struct nl_sock *s, uint32_t index, const struct addr *addr);
+
+/*
+ * A neighbour that the kernel knows (no proxy entry), of any interface; both families. Only those
+ * with a link layer address of six bytes that was right once (reachable, stale, delay, probe,
+ * permanent).
+ */
+struct rt_neighbour {
+    uint32_t index;
+    struct addr addr;
+    uint8_t mac[6];
+    bool permanent; /* somebody wrote it down: it may never have been there */
+    uint32_t age;   /* seconds since it was last heard of, as far as the kernel noted that */
+};
+typedef int (*rt_neighbour_fn)(const struct rt_neighbour *neighbour, void *user);
+int rt_neighbour_parse(const struct nlmsghdr *nlh, struct rt_neighbour *ret);
+int rt_dump_neighbours(struct nl_sock *s, rt_begin_fn begin, rt_neighbour_fn fn, void *user);
 
 /*
  * The monitor: one non-blocking socket that only says "look again". Groups: link, addresses,

@@ -247,18 +247,22 @@ static bool drop_values(json_t *addresses)
 }
 
 /*
- * Not more than max bytes, on one line: where it is too much, first without what the keys say, then
- * without the last addresses. "cut" says so.
+ * Not more than max bytes, on one line: where it is too much, first without what the keys say and
+ * without the LAN's hosts, then without the last addresses. "cut" says so.
  */
 static int print_cut(json_t *root, size_t max)
 {
-    json_t *addresses = json_object_get(root, "addresses"), *cut = json_object();
+    json_t *addresses = json_object_get(root, "addresses"), *cut = json_object(),
+           *neighbours = json_object_get(root, "neighbours");
     size_t n = json_array_size(addresses), size = compact_size(root) + 1; /* the end of the line */
     bool values;
 
     if (size > max) {
         values = drop_values(addresses);
         (void)json_object_set(root, "cut", cut);
+        (void)json_object_set_new(cut, "neighbours_left_out",
+                                  json_integer((json_int_t)json_array_size(neighbours)));
+        (void)json_array_clear(neighbours);
         (void)json_object_set_new(cut, "values_left_out", json_boolean(values));
         (void)json_object_set_new(cut, "addresses_left_out", json_integer(0));
         size = compact_size(root) + 24; /* and the digits of the number */

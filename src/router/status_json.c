@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "router/elements.h"
+#include "router/neighbours.h"
 #include "router/sysctl.h"
 
 static json_t *text(const char *s)
@@ -245,6 +246,7 @@ json_t *status_json(const struct manager *m)
     (void)json_object_set_new(root, "vpn_qube", json_boolean(m->model->vpn_here || m->model->sealed));
     (void)json_object_set_new(root, "platform", platform_json(m));
     (void)json_object_set_new(root, "uplinks", uplinks_json(m->model));
+    (void)json_object_set_new(root, "neighbours", neighbours_json(m->kernel.route, m->model));
     (void)json_object_set_new(root, "open", json_integer((json_int_t)c.open));
     (void)json_object_set_new(root, "addresses", c.array);
     (void)json_object_set_new(root, "refused_keys", strays_json(m->model));

@@ -51,6 +51,7 @@ static void read_route_messages(const struct nlmsghdr *nlh)
     struct rt_link link;
     struct rt_addr addr;
     struct rt_proxy proxy;
+    struct rt_neighbour neighbour;
     struct ct_flow flow;
 
     if (rt_link_parse(nlh, &link) == 0)
@@ -62,6 +63,8 @@ static void read_route_messages(const struct nlmsghdr *nlh)
     }
     if (rt_proxy_parse(nlh, &proxy) == 0)
         check_addr(&proxy.addr);
+    if (rt_neighbour_parse(nlh, &neighbour) == 0)
+        check_addr(&neighbour.addr);
     (void)rt_route_parse(nlh, take_route, NULL);
     if (ct_flow_parse(nlh, &flow) == 0) {
         check_addr(&flow.orig.src);

@@ -20,6 +20,7 @@ struct table {
     struct rt_addr addrs[64];
     struct rt_route routes[64];
     struct rt_proxy proxies[64];
+    struct rt_neighbour neighbours[64];
     size_t count, begins;
     int stop; /* given back by the function */
 };
@@ -341,6 +342,42 @@ static void test_proxies(void **state)
     sandbox_run("ip link del up0");
 }
 
+static int take_neighbour(const struct rt_neighbour *neighbour, void *user)
+{
+    struct table *t = user;
+
+    assert_true(t->count < ARRAY_SIZE(t->neighbours));
+    t->neighbours[t->count++] = *neighbour;
+    return 0;
+}
+
+static void test_neighbours(void **state)
+{
+    struct table t = {0};
+    struct addr four = addr_of("10.137.0.11"), six = addr_of("2001:db8::11");
+    uint32_t index;
+
+    (void)state;
+    sandbox_run("ip link add up0 type veth peer name far0; ip link set up0 up");
+    index = index_of("up0");
+    sandbox_run("ip neigh add 10.137.0.11 lladdr 02:00:00:00:00:07 dev up0 nud permanent;"
+                "ip neigh add 2001:db8::11 lladdr 02:00:00:00:00:08 dev up0 nud stale;"
+                "ip neigh add 10.137.0.13 dev up0 nud failed;"
+                "ip neigh add proxy 10.137.0.12 dev up0");
+    assert_int_equal(rt_dump_neighbours(sock, table_begin, take_neighbour, &t), 0);
+    assert_int_equal(t.count, 2);
+    for (size_t i = 0; i < t.count; i++) {
+        bool first = addr_equal(&t.neighbours[i].addr, &four);
+
+        assert_true(first || addr_equal(&t.neighbours[i].addr, &six));
+        assert_int_equal(t.neighbours[i].index, index);
+        assert_int_equal(t.neighbours[i].mac[5], first ? 7 : 8);
+        assert_int_equal(t.neighbours[i].permanent, first);
+        assert_true(t.neighbours[i].age < 10);
+    }
+    sandbox_run("ip link del up0");
+}
+
 /* All changes until nothing comes for a while, at most five seconds. */
 static int monitor_collect(struct rt_monitor *m, int wanted)
 {
@@ -466,7 +503,7 @@ int main(void)
         cmocka_unit_test(test_addrs),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_host_routes),
-        cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_proxies), cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_monitor),
         cmocka_unit_test(test_monitor_overrun),
         cmocka_unit_test(test_monitor_stranger),

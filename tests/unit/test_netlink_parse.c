@@ -311,6 +311,46 @@ static void test_proxy(void **state)
     assert_int_equal(rt_proxy_parse(begin(&m, RTM_NEWNEIGH, &ndm, sizeof(ndm)), &proxy), 1);
 }
 
+static void test_neighbour(void **state)
+{
+    static const uint16_t unknown[] = {NUD_NONE, NUD_INCOMPLETE, NUD_FAILED, NUD_NOARP};
+    struct ndmsg ndm = {.ndm_family = AF_INET, .ndm_ifindex = 3, .ndm_state = NUD_STALE};
+    struct nda_cacheinfo times = {.ndm_confirmed = 6000, .ndm_updated = 1250};
+    struct rt_neighbour n;
+    struct message m;
+    struct nlmsghdr *nlh = begin(&m, RTM_NEWNEIGH, &ndm, sizeof(ndm));
+
+    (void)state;
+    mnl_attr_put(nlh, NDA_DST, 4, "\x0a\x89\x00\x0b");
+    assert_int_equal(rt_neighbour_parse(nlh, &n), 1); /* where it is is not known */
+    mnl_attr_put(nlh, NDA_LLADDR, 6, "\x02\0\0\0\0\x07");
+    assert_int_equal(rt_neighbour_parse(nlh, &n), 0);
+    assert_int_equal(n.index, 3);
+    assert_memory_equal(n.mac, "\x02\0\0\0\0\x07", 6);
+    assert_false(n.permanent);
+    mnl_attr_put(nlh, NDA_CACHEINFO, sizeof(times), &times);
+    assert_int_equal(rt_neighbour_parse(nlh, &n), 0);
+    assert_int_equal(n.age, 12);
+    mnl_attr_put(nlh, NDA_CACHEINFO, sizeof(times) - 4, &times);
+    assert_int_equal(rt_neighbour_parse(nlh, &n), -EBADMSG);
+
+    for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
+        ndm.ndm_state = unknown[i];
+        nlh = begin(&m, RTM_NEWNEIGH, &ndm, sizeof(ndm));
+        mnl_attr_put(nlh, NDA_DST, 4, "\x0a\x89\x00\x0b");
+        mnl_attr_put(nlh, NDA_LLADDR, 6, "\x02\0\0\0\0\x07");
+        assert_int_equal(rt_neighbour_parse(nlh, &n), 1);
+    }
+    ndm = (struct ndmsg){.ndm_family = AF_INET6, .ndm_ifindex = 3, .ndm_state = NUD_PERMANENT};
+    nlh = begin(&m, RTM_NEWNEIGH, &ndm, sizeof(ndm));
+    mnl_attr_put(nlh, NDA_LLADDR, 6, "\x02\0\0\0\0\x07");
+    assert_int_equal(rt_neighbour_parse(nlh, &n), -EBADMSG); /* whose? */
+    mnl_attr_put(nlh, NDA_DST, 4, "\x0a\x89\x00\x0b");
+    assert_int_equal(rt_neighbour_parse(nlh, &n), -EBADMSG); /* not of its family */
+    ndm.ndm_flags = NTF_PROXY;
+    assert_int_equal(rt_neighbour_parse(begin(&m, RTM_NEWNEIGH, &ndm, sizeof(ndm)), &n), 1);
+}
+
 static void put_tuple(struct nlmsghdr *nlh, uint16_t type, size_t addr_len, bool proto)
 {
     struct nlattr *tuple = mnl_attr_nest_start(nlh, type);
@@ -407,7 +447,7 @@ int main(void)
         cmocka_unit_test(test_attr_next), cmocka_unit_test(test_attr_policy),
         cmocka_unit_test(test_attr_name), cmocka_unit_test(test_link),
         cmocka_unit_test(test_addr),      cmocka_unit_test(test_route),
-        cmocka_unit_test(test_route_hops), cmocka_unit_test(test_proxy),
+        cmocka_unit_test(test_route_hops), cmocka_unit_test(test_proxy), cmocka_unit_test(test_neighbour),
         cmocka_unit_test(test_flow),      cmocka_unit_test(test_error),
     };
 
