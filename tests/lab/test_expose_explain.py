@@ -229,6 +229,30 @@ def test_map(dom0, expose):
     assert "`-- * web" in expose("--map", LC_ALL="C").stdout
 
 
+def test_an_answer_that_was_cut(dom0, serverd, expose, ask, status):
+    """What is not in an answer that is not whole is not known to be nothing."""
+    del serverd
+    dom0.set_feature("web", "routing-method", "forward")
+    settle(ask)
+    other = {"address": "192.168.16.77", "state": "open", "open": True}
+    cut = {"values_left_out": True, "neighbours_left_out": 0, "addresses_left_out": 1}
+    status.answers("sys-net", report(other, cut=cut))
+    answer = ask()
+    assert "the answer of sys-net was too long to hold it" in answer["why_not"]
+    assert [hop.get("no_answer") for hop in answer["ways"][0]["hops"]] == [
+        "the answer of sys-net was too long to hold it", None]
+    text = expose("--status-command", status.path, "--explain", "web").stdout
+    assert "not known" in text and "nothing of it" not in text and "too long to hold it" in text
+    # it has a place in what is left of it, and an answer without its values is whole
+    for whole in (report(other, {"address": WEB, "state": "open", "open": True}, cut=cut),
+                  report({"address": WEB, "state": "open", "open": True}, cut=cut | {"addresses_left_out": 0})):
+        status.answers("sys-net", whole)
+        assert ask()["would_arrive"]
+    for nothing in ({}, {"addresses_left_out": 0}, {"addresses_left_out": "1"}, [1], None, {"addresses_left_out": -1}):
+        status.answers("sys-net", report(other, cut=nothing))
+        assert "knows nothing of 192.168.16.25" in ask()["why_not"]
+
+
 # ---- all of it, with machines ----
 
 @pytest.fixture
@@ -267,3 +291,35 @@ def test_with_packets(whole):
     assert expose("web", "--off").returncode == OK
     expect(net, web, [])
     assert "nobody asked" in told()["why_not"]
+
+
+def test_hosts_of_the_lan_are_known(whole):
+    """The real router names whom sys-net has spoken with, in both families, and nobody else; and the command heeds it."""
+    net, dom0, expose = whole
+    lan1, lan2, sys_net = net["lan1"], net["lan2"], net["sys-net"]
+    router = dom0.routers["sys-net"]
+    before = dict(dom0["web"].explicit)
+
+    def known():
+        return {one["address"]: one for one in router.status()["neighbours"]}
+
+    assert sys_net.ping("192.168.16.10") and sys_net.ping("2001:db8:16::10")
+    host = known()["192.168.16.10"]
+    assert host["mac"] == lan1.mac("eth0") and host["interface"] == "ens6" and host["seen"] < 30 * SLOW
+    assert known()["2001:db8:16::10"]["mac"] == lan1.mac("eth0")
+    assert "192.168.16.11" not in known() and not any(address.startswith("10.137.") for address in known())
+    assert not any(address.startswith("fe80") for address in known())
+    done = expose("web", "--ip", "192.168.16.10", "--allow", "tcp/22")
+    assert done.returncode == REFUSED and lan1.mac("eth0") in done.stderr and dict(dom0["web"].explicit) == before
+    assert expose("web", "--ip", "192.168.16.11", "--allow", "tcp/22", "--dry-run").returncode == OK
+    # of what was only asked for, and of what somebody else answers for, nothing is said
+    sys_net.run(["ip", "neigh", "add", "proxy", "192.168.16.99", "dev", "ens6"])
+    assert not sys_net.ping("192.168.16.98") and not {"192.168.16.98", "192.168.16.99"} & set(known())
+    sys_net.run(["ip", "neigh", "add", "192.168.16.97", "dev", "ens6", "lladdr", lan2.mac("eth0"), "nud", "permanent"])
+    assert "seen" not in known()["192.168.16.97"]
+    sys_net.run(["ip", "neigh", "add", "192.168.16.96", "dev", "ens6", "lladdr", sys_net.mac("ens6"), "nud", "permanent"])
+    assert "192.168.16.96" not in known()  # ourselves
+    batch = "".join(f"neigh add 192.168.16.{100 + n % 100} dev ens6 lladdr {lan2.mac('eth0')} nud stale\n" for n in range(100))
+    batch += "".join(f"neigh add 2001:db8:16::{n + 256:x} dev ens6 lladdr {lan2.mac('eth0')} nud stale\n" for n in range(300))
+    sys_net.batch(batch)
+    assert len(known()) == 256

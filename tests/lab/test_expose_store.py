@@ -138,17 +138,28 @@ def test_address_on_the_lan_is_asked_of_the_edge(dom0, expose, tmp_path):
     report = {"program": "qubes-routing-manager", "addresses": [
         {"address": "192.168.16.40", "state": "conflict", "conflict": {"mac": "00:11:22:33:44:55"}}],
         "uplinks": [{"name": "ens5", "addresses": ["192.168.16.2/24"]}],
-        "neighbours": [{"address": "192.168.16.10", "mac": "00:11:22:33:44:66"}]}
+        "neighbours": [{"address": "192.168.16.10", "mac": "00:11:22:33:44:66"},
+                       {"address": "192.168.16.12", "mac": "00:11:22:33:44:77", "seen": 300},
+                       {"address": "192.168.16.13", "mac": "00:11:22:33:44:88", "seen": 7260},
+                       {"address": "192.168.16.2", "mac": "00:11:22:33:44:99", "seen": 7260}]}
     status = tmp_path / "status"
-    status.write_text(f"#!/bin/sh\n[ \"$1\" = sys-net ] && echo '{json.dumps(report)}'\n")
+    status.write_text(f"#!/bin/sh\n[ \"$1\" = sys-net ] && cat '{tmp_path}/report'\n")
     status.chmod(0o755)
+    (tmp_path / "report").write_text(json.dumps(report))
     for address, word in (("192.168.16.40", "00:11:22:33:44:55"), ("192.168.16.10", "00:11:22:33:44:66"),
+                          ("192.168.16.12", "00:11:22:33:44:77"),
                           ("192.168.16.2", "sys-net itself"), ("192.168.16.255", "broadcast")):
         done = expose("web", "--status-command", str(status), "--ip", address, "--allow", "tcp/22")
         assert done.returncode == REFUSED and word in done.stderr, done.stderr
     assert written(dom0) == []
     done = expose("web", "--status-command", str(status), "--ip", "192.168.99.1", "--allow", "tcp/22")
     assert done.returncode == OK and "in none of the subnets" in done.stdout.replace("\n    ", " ")
+    done = expose("web", "--status-command", str(status), "--ip", "192.168.16.13", "--allow", "tcp/22")
+    assert done.returncode == OK and "last heard of 121 min ago" in done.stdout.replace("\n    ", " ")
+    for cut in ({"neighbours_left_out": 1, "addresses_left_out": 0}, {"neighbours_left_out": 0, "addresses_left_out": 1}):
+        (tmp_path / "report").write_text(json.dumps(report | {"neighbours": [], "cut": cut}))
+        done = expose("web", "--status-command", str(status), "--ip", "192.168.16.14", "--allow", "tcp/22")
+        assert done.returncode == OK and "too long to hold its LAN's hosts" in done.stdout.replace("\n    ", " ")
 
 
 def test_published_port_of_another_is_refused(dom0, expose):

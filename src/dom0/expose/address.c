@@ -104,7 +104,25 @@ static enum address_verdict check_subnets(struct check *c)
     return ADDRESS_FINE;
 }
 
-/* "conflict" of an address that it serves, and "neighbours": [{"address", "mac"}]. */
+/* A host that was not heard of for so long may have left. The kernel does not forget it. */
+#define SEEN_LATELY 300 /* seconds */
+
+static enum address_verdict tell_host(struct check *c, const json_t *host)
+{
+    const json_t *seen = json_object_get(host, "seen");
+    char mac[40];
+
+    (void)ask_text(host, "mac", mac, sizeof(mac));
+    if (json_is_integer(seen) && json_integer_value(seen) > SEEN_LATELY)
+        return tell(c, ADDRESS_DOUBTFUL,
+                    "a host of the LAN had %s: %s, last heard of %" JSON_INTEGER_FORMAT " min ago "
+                    "(reported by %s). If it comes back nobody is reachable",
+                    c->text, mac, json_integer_value(seen) / 60, c->edge->hop);
+    return tell(c, ADDRESS_REFUSED, "a host of the LAN has %s: %s (reported by %s)", c->text, mac,
+                c->edge->hop);
+}
+
+/* "conflict" of an address that it serves, and "neighbours": [{"address", "mac", "seen"}]. */
 static enum address_verdict check_hosts(struct check *c)
 {
     const json_t *conflict = json_object_get(ask_address(c->edge, c->addr), "conflict"), *list;
@@ -124,10 +142,14 @@ static enum address_verdict check_hosts(struct check *c)
 
         if (text == NULL || addr_parse(str_from(text), &got) < 0 || !addr_equal(&got, c->addr))
             continue;
-        (void)ask_text(one, "mac", mac, sizeof(mac));
-        return tell(c, ADDRESS_REFUSED, "a host of the LAN has %s: %s (reported by %s)", c->text,
-                    mac, c->edge->hop);
+        return tell_host(c, one);
     }
+    if (ask_left_out(c->edge, "neighbours_left_out") > 0 ||
+        ask_left_out(c->edge, "addresses_left_out") > 0)
+        return tell(c, ADDRESS_DOUBTFUL,
+                    "whether a host of the LAN has %s is not known: the answer of %s was too long "
+                    "to hold its LAN's hosts",
+                    c->text, c->edge->hop);
     return ADDRESS_FINE;
 }
 
@@ -145,9 +167,11 @@ enum address_verdict address_check(const struct tree *t, const struct qube *q,
         return tell(&c, ADDRESS_REFUSED, "no qube can be reached at %s: %s", c.text, unusable);
     v = check_qubes(&c);
     if (v == ADDRESS_FINE && edge != NULL && edge->answer != NULL) {
+        enum address_verdict subnets;
+
         v = check_hosts(&c);
-        if (v == ADDRESS_FINE)
-            v = check_subnets(&c);
+        subnets = v != ADDRESS_REFUSED ? check_subnets(&c) : ADDRESS_FINE;
+        v = subnets > v ? subnets : v; /* its text is the later one */
     }
     return v;
 }

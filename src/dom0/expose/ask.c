@@ -62,6 +62,13 @@ int ask_parse(const char *bytes, size_t len, struct ask *a)
     return -EBADMSG;
 }
 
+json_int_t ask_left_out(const struct ask *a, const char *key)
+{
+    const json_t *cut = a != NULL ? json_object_get(a->answer, "cut") : NULL;
+
+    return json_integer_value(json_object_get(cut, key));
+}
+
 const json_t *ask_address(const struct ask *a, const struct addr *addr)
 {
     const json_t *list = a != NULL ? json_object_get(a->answer, "addresses") : NULL;

@@ -31,6 +31,8 @@ void ask_done(struct ask *a);
 /* Pure: bytes of an answer. 0, or -EBADMSG (why). */
 int ask_parse(const char *bytes, size_t len, struct ask *a);
 
+/* How many of its addresses or neighbours the hop left out because the answer was too long. */
+json_int_t ask_left_out(const struct ask *a, const char *key);
 /* The object about an address; NULL. Borrowed. */
 const json_t *ask_address(const struct ask *a, const struct addr *addr);
 /* A member as text for people, escaped; "" when it is missing or no string. */

@@ -16,6 +16,7 @@
 #include "dom0/expose/show.h"
 #include "dom0/expose/words.h"
 
+#define TOO_LONG "the answer of %s was too long to hold it"
 #define NOTHING "nothing stands in the way as far as the qubes report"
 
 struct explanation {
@@ -82,13 +83,16 @@ static int print_hops(const struct way *way)
 
         (void)ask_text(h->reported, "state", state, sizeof(state));
         (void)ask_text(h->reported, "reason", reason, sizeof(reason));
+        if (h->cut)
+            (void)snprintf(reason, sizeof(reason), TOO_LONG, h->hop->name);
         if (h->record == PLACE_AS_WISHED && h->firewall != PLACE_NOT_WISHED &&
             h->firewall != PLACE_AS_WISHED)
             record = "no firewall block";
         r = say_table_add(t, (const char *const[]){
                                  h->hop->name, words_power(h->hop->power), record,
                                  h->reported != NULL ? state
-                                 : h->ask == NULL    ? "not asked"
+                                 : h->ask == NULL         ? "not asked"
+                                 : h->cut                 ? "not known"
                                  : h->ask->answer != NULL ? "nothing of it"
                                                           : "no answer",
                                  ask_counters(h->reported, counters, sizeof(counters)),
@@ -175,8 +179,9 @@ static json_t *hop_json(const struct way_hop *h)
         }
     }
     (void)json_object_set_new(o, "reported", reported != NULL ? reported : json_null());
-    if (h->ask != NULL && h->ask->answer == NULL)
-        (void)json_object_set_new(o, "no_answer", json_string(h->ask->why));
+    (void)snprintf(text, sizeof(text), TOO_LONG, h->hop->name);
+    if (h->ask != NULL && (h->cut || h->ask->answer == NULL))
+        (void)json_object_set_new(o, "no_answer", json_string(h->cut ? text : h->ask->why));
     return o;
 }
 

@@ -89,6 +89,7 @@ static void look_at_hop(const struct ways_input *in, const struct addr *addr, st
         h->firewall = compare(h->look, path, "accept", NULL);
     }
     h->reported = ask_address(h->ask, addr);
+    h->cut = h->reported == NULL && ask_left_out(h->ask, "addresses_left_out") > 0;
 }
 
 /* ---- why not ---- */
@@ -153,6 +154,10 @@ static bool why_reported(const struct way_hop *h, const char *addr, char *why)
     if (h->ask->answer == NULL)
         return because(why, "%s does not tell what it does: %s. In it, "
                        "systemctl status qubes-routing-manager says more", name, h->ask->why);
+    if (h->cut)
+        return because(why, "what %s does with %s is not known: the answer of %s was too long to "
+                       "hold it. In it, qubes-routing-manager --status says more",
+                       name, addr, name);
     if (h->reported == NULL)
         return because(why, "%s knows nothing of %s: its qubes-routing-manager has not taken the "
                        "record up (reported by %s)", name, addr, name);

@@ -29,6 +29,7 @@ struct way_hop {
     const struct look *look;     /* NULL: not running */
     const struct ask *ask;       /* NULL: was not asked */
     const json_t *reported;      /* about this address; NULL: nothing */
+    bool cut;                    /* nothing, but the answer is not whole */
 };
 
 struct way { /* to one address */
