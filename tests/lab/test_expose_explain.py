@@ -323,3 +323,37 @@ def test_hosts_of_the_lan_are_known(whole):
     batch += "".join(f"neigh add 2001:db8:16::{n + 256:x} dev ens6 lladdr {lan2.mac('eth0')} nud stale\n" for n in range(300))
     sys_net.batch(batch)
     assert len(known()) == 256
+
+
+def test_counters_of_real_routers(whole):
+    """Each hop counts the same connections, to the packet what its router says; and says where a flow passes it by."""
+    net, dom0, expose = whole
+    net["web"].serve_tcp(443)
+    assert expose("web", "--allow", "tcp/443", "--publish", "tcp/8443:443").returncode == OK
+
+    def reported():
+        done = expose("--explain", "web", "--json")
+        assert done.returncode in (OK, PROBLEM), done.stderr
+        return [hop["reported"] or {} for hop in json.loads(done.stdout)["ways"][0]["hops"]]
+
+    def text():
+        return expose("--explain", "web").stdout
+
+    wait_until(lambda: [hop.get("connections") for hop in reported()] == [0, 0], 10 * SLOW, "both hops open")
+    assert text().count("0 new, 0 B") == 4  # two families
+    for target, port in ((WEB, 443), (WEB, 443), ("192.168.16.2", 8443)):
+        flow = net["lan1"].connect_tcp(target, port)
+        flow.echo("x" * 3000)
+        flow.close()
+    assert not net["lan1"].can_reach(WEB, 22)
+    for hop, name in zip(reported(), ("sys-net", "sys-firewall")):
+        own = next(one for one in dom0.routers[name].status()["addresses"] if one["address"] == WEB)["counters"]
+        assert hop["connections"] == own["connections"] == 3
+        assert hop["packets"] >= 24 and hop["bytes"] > 9000, hop
+    assert text().count("3 new, ") == 2 and "kB" in text()
+    # no flowtable here: the element that its rule adds is added by hand
+    vif = next(one for one in dom0.routers["sys-firewall"].status()["addresses"] if one["address"] == WEB)["vifs"][0]
+    net["sys-firewall"].nft(f'add element ip qubes-network-server offloaded {{ "{vif}" . {WEB} }}')
+    outer, inner = reported()
+    assert "packets" in outer and inner["connections"] == 3 and "packets" not in inner and "bytes" not in inner
+    assert text().count("3 new, not counted (offloaded)") == 1
