@@ -56,6 +56,25 @@ def test_start_order(world):
     world.exposed()
 
 
+def test_read_while_announced(web):
+    """qubesd goes on saying Halted between domain-pre-spawn and the creation of the domain: no reason to take it back."""
+    web.dom0.shutdown("web")
+    web.settle()
+    with web.dom0.until("netvm-keys", web.dom0.start, "web", qube="web"):
+        asked = web.dom0.qubesd.calls["admin.vm.property.GetAll"]
+        web.wait(lambda: web.dom0.qubesd.calls["admin.vm.property.GetAll"] > asked, "reading")
+        web.wait(web.calm, "calm")
+        assert {key: fields["xid"] for key, fields in web.records().items()} == \
+            {("sys-fw", A): "pending", ("sys-net", A): web.xid("sys-fw")}
+    web.exposed()
+    web.dom0.shutdown("web")
+    web.settle()
+    with web.dom0.until("netvm-keys", web.dom0.start, "web", qube="web"):
+        web.wait(web.records, "records")
+        web.dom0.qubesd.emit("web", "domain-start-failed", {"reason": "no memory"})
+        web.settle()
+
+
 def test_whole_chain_starts(world):
     """Starting web starts its halted net qubes; at every moment only what runs is told."""
     world.dom0.set_feature("web", "routing-method", "forward")

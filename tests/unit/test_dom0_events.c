@@ -100,6 +100,8 @@ static void test_start(void **state)
     assert_true(fx.what & EFFECT_LIFE_ENDS); /* the QubesDB of the last time */
     assert_true(fx.what & EFFECT_MOVES);
     assert_string_equal(fx.netvm, "sys-fw");
+    qube_set_state(w->off, STR_LITERAL("Halted")); /* as long as there is no domain yet */
+    assert_int_equal(w->off->power, POWER_STARTING);
     fx = tell(w, "off", "domain-spawn", NULL);
     assert_true(fx.what & EFFECT_READ_NOW); /* its number */
     fx = tell(w, "off", "domain-start", NULL);
@@ -107,6 +109,24 @@ static void test_start(void **state)
     fx = tell(w, "off", "domain-start-failed", "reason", "x", NULL);
     assert_int_equal(w->off->power, POWER_HALTED);
     assert_false(w->off->live.known);
+}
+
+/* Its creation is over: what a reading says counts again. */
+static void test_announced_no_more(void **state)
+{
+    static const char *const names[] = {"domain-spawn", "domain-start", "domain-start-failed"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        (void)tell(w, "off", "domain-pre-spawn", NULL);
+        (void)tell(w, "off", names[i], NULL);
+        qube_set_state(w->off, STR_LITERAL("Halted"));
+        assert_int_equal(w->off->power, POWER_HALTED);
+    }
+    (void)tell(w, "off", "domain-pre-spawn", NULL);
+    qube_set_state(w->off, STR_LITERAL("Paused"));
+    qube_set_state(w->off, STR_LITERAL("Halted"));
+    assert_int_equal(w->off->power, POWER_HALTED);
 }
 
 static void test_stop(void **state)
@@ -320,7 +340,8 @@ int main(void)
 {
 #define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        world_test(test_start),    world_test(test_stop),    world_test(test_ip),
+        world_test(test_announced_no_more),
+    world_test(test_start),    world_test(test_stop),    world_test(test_ip),
         world_test(test_netvm),    world_test(test_features), world_test(test_pause),
         world_test(test_system),   world_test(test_unknown), world_test(test_random),
         world_test(test_live_round_trip), cmocka_unit_test(test_live_nonsense),

@@ -35,6 +35,7 @@ static void attach_clients(struct context *c)
 static void stop(struct context *c)
 {
     c->q->power = POWER_HALTED;
+    c->q->announced = false;
     c->q->xid[0] = c->q->xid[1] = 0;
     qube_detach(c->q);
     c->q->changing = false;
@@ -46,6 +47,7 @@ static void stop(struct context *c)
 static void on_pre_spawn(struct context *c)
 {
     c->q->power = POWER_STARTING;
+    c->q->announced = true;
     c->q->xid[0] = c->q->xid[1] = 0;
     c->ret->what |= EFFECT_COMPUTE | EFFECT_LIFE_ENDS | EFFECT_MOVES | EFFECT_READ;
     c->q->changing = false;
@@ -58,11 +60,13 @@ static void on_pre_spawn(struct context *c)
 /* Its number is not in the event. */
 static void on_spawn(struct context *c)
 {
+    c->q->announced = false;
     c->ret->what |= EFFECT_READ_NOW;
 }
 
 static void on_start(struct context *c)
 {
+    c->q->announced = false;
     if (c->q->power == POWER_STARTING)
         c->q->power = POWER_RUNNING;
     attach_clients(c);

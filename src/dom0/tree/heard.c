@@ -145,6 +145,7 @@ void heard_apply_vm(struct qube *q, const struct admin_vm *vm)
 
     copy_word(h.klass, sizeof(h.klass), vm->klass);
     copy_word(h.state, sizeof(h.state), vm->state);
+    q->announced = false; /* of everything at once: whatever was missed, this is how it is */
     apply_state(q, h.klass, h.state);
 }
 

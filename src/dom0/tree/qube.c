@@ -145,6 +145,9 @@ void qube_set_state(struct qube *q, struct str state)
         {"Starting", POWER_STARTING}, /* as core-admin PR 819 renames it */
     };
 
+    if (q->announced && q->power == POWER_STARTING && str_is(state, "Halted"))
+        return; /* until the domain is created; an event tells when it is not */
+    q->announced = false;
     q->power = POWER_OTHER;
     for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
         if (str_is(state, states[i].name))

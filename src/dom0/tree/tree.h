@@ -62,6 +62,7 @@ struct qube {
     struct attachment live;
     char *feature[FEATURES];      /* owned; own values; NULL: not set */
     bool changing;                /* between property-pre-set:netvm and its end */
+    bool announced;               /* domain-pre-spawn was heard, nothing of this life since */
     bool complete;                /* everything was read; else nothing is wished of it */
     unsigned reading;             /* of the full reading that saw it last */
 };
@@ -88,7 +89,8 @@ const char *tree_feature(const struct tree *t, const struct qube *q, enum featur
 /* One property as qubesd tells it (value unescaped); those not needed are passed over. -EINVAL: the
  * value makes no sense, the qube is left incomplete. */
 int qube_set_property(struct qube *q, struct str name, struct str value);
-void qube_set_state(struct qube *q, struct str state); /* "Running", "Halted", ... */
+/* "Running", "Halted", ...; one that is announced goes on starting while it is still "Halted". */
+void qube_set_state(struct qube *q, struct str state);
 /* Starting, running or paused: it has, or is about to have, a network. */
 bool qube_is_alive(const struct qube *q);
 
