@@ -250,12 +250,21 @@ class Wish:
     """A connection to the seal's socket, as the supervisor has one: set() asks, the answer is "ok" or "error=WHAT"."""
 
     def __init__(self, seal):
+        self._path = seal.socket
+        self._connect()
+
+    def _connect(self):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(5 * SLOW)
-        self._socket.connect(seal.socket)
+        self._socket.connect(self._path)
 
     def ask(self, text):
-        self._socket.sendall(text.encode())
+        try:
+            self._socket.sendall(text.encode())
+        except BrokenPipeError:  # somebody asked for a blackhole meanwhile
+            self._socket.close()
+            self._connect()
+            self._socket.sendall(text.encode())
         return self._socket.recv(65536).decode(errors="replace").strip()
 
     def set(self, carriers=(), resolvers=(), tunnel=None, addresses=(), mtu=1500, dns=(), more=()):

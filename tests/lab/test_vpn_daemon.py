@@ -371,6 +371,16 @@ def test_seals_owner_killed_and_back(provider, vpnd, work, seal):
     assert vpnd.clients() == clients and vpnd.state() == "up"
 
 
+@pytest.mark.parametrize("kind", ["openvpn", "wireguard"])
+def test_blackhole_is_heard_of(provider, vpnd, work, seal, kind):
+    """Whoever asks the seal to forget the wish takes the tunnel from a client that may not notice by itself."""
+    connected(provider, vpnd, work, kind)
+    assert seal.blackhole() == 0
+    wait_until(lambda: seal.check()[1]["open"]["tunnel"], 10 * SLOW, "wished for again")
+    vpnd.wait_state("up", timeout=30)
+    through(work)
+
+
 def test_no_client_while_the_seals_owner_is_away(provider, vpnd, work, seal):
     connected(provider, vpnd, work)
     seal.kill9()

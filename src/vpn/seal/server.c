@@ -21,6 +21,7 @@ struct connection {
     struct server *server;
     sd_event_source *source;
     int fd; /* -1: free place */
+    bool wished;
 };
 
 struct server {
@@ -38,6 +39,15 @@ static void connection_close(struct connection *c)
 {
     c->source = sd_event_source_disable_unref(c->source);
     c->fd = close_fd(c->fd);
+    c->wished = false;
+}
+
+/* Their wish is forgotten: they must know, and a lost connection is what they know. */
+static void close_wishers(struct server *s, const struct connection *but)
+{
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        if (&s->connections[i] != but && s->connections[i].wished)
+            connection_close(&s->connections[i]);
 }
 
 static void answer(struct connection *c, const char *text, size_t len)
@@ -73,6 +83,9 @@ static void handle(struct connection *c, const char *message, size_t len)
     }
     s->ops.request(kind, kind == REQUEST_SET ? &wish : NULL, &more, error, sizeof(error),
                    s->ops.user);
+    c->wished |= kind == REQUEST_SET;
+    if (kind == REQUEST_BLACKHOLE)
+        close_wishers(s, c);
     if (error[0] != '\0') {
         answer_error(c, error);
         return;
