@@ -15,7 +15,8 @@ static const char *const set_names[] = {
     [OBJECT_FROM] = "network-server-from",   [OBJECT_RULE] = "network-server-rule",
     [OBJECT_PUBLISHED] = "network-server-published",
     [OBJECT_PUBLISHED_FROM] = "network-server-published-from",
-    [OBJECT_DNAT] = "published",             [OBJECT_OWN] = "own-address",
+    [OBJECT_DNAT] = "published",             [OBJECT_DNAT_FROM] = "published-from",
+    [OBJECT_OWN] = "own-address",
     [OBJECT_RATE] = "rates",                 [OBJECT_LOGGED] = "logged",
     [OBJECT_CONNECTIONS] = "connections",    [OBJECT_TRAFFIC] = "traffic",
     [OBJECT_HAIRPIN] = "hairpin",            [OBJECT_LENT] = "lent",
@@ -42,7 +43,8 @@ struct nft_set elements_set(enum object_kind kind, enum family_index family)
 
 static bool is_interval(enum object_kind kind)
 {
-    return kind == OBJECT_FROM || kind == OBJECT_RULE || kind == OBJECT_PUBLISHED_FROM;
+    return kind == OBJECT_FROM || kind == OBJECT_RULE || kind == OBJECT_PUBLISHED_FROM ||
+           kind == OBJECT_DNAT_FROM;
 }
 
 static bool has_port(enum object_kind kind)
@@ -62,15 +64,18 @@ static int add(struct nft_key *key, bool interval, const void *lo, const void *h
     return interval ? nft_key_add_range(key, lo, hi, len) : nft_key_add(key, lo, len);
 }
 
-/* The port outside is the key, address and port inside are the value. */
-static int dnat_key(const struct object *o, struct nft_key *ret)
+/* The port outside (and who may) is the key, address and port inside are the value. */
+static int dnat_key(const struct object *o, size_t size, struct nft_key *ret)
 {
+    bool interval = is_interval(o->kind);
     uint16_t outside = htons(o->port_lo);
     struct nft_key key = {0};
-    int r = nft_key_add(&key, &o->proto, sizeof(o->proto));
+    int r = add(&key, interval, &o->proto, &o->proto, sizeof(o->proto));
 
     if (r == 0)
-        r = nft_key_add(&key, &outside, sizeof(outside));
+        r = add(&key, interval, &outside, &outside, sizeof(outside));
+    if (r == 0 && interval)
+        r = add(&key, interval, o->src_lo.bytes, o->src_hi.bytes, size);
     if (r == 0)
         *ret = key;
     return r;
@@ -85,7 +90,7 @@ size_t elements_data(const struct addr *addr, const struct object *o, uint8_t *r
         memcpy(ret, &o->rate, sizeof(o->rate));
         return sizeof(o->rate);
     }
-    if (o->kind != OBJECT_DNAT)
+    if (!OBJECT_IS_DNAT(o->kind))
         return 0;
     (void)memset(ret, 0, size + 4);
     memcpy(ret, addr->bytes, size);
@@ -101,8 +106,8 @@ int elements_key(const struct addr *addr, const struct object *o, struct nft_key
     struct nft_key key = {0};
     int r;
 
-    if (o->kind == OBJECT_DNAT)
-        return dnat_key(o, ret);
+    if (OBJECT_IS_DNAT(o->kind))
+        return dnat_key(o, size, ret);
     r = object_has_vif(o->kind) ? add(&key, interval, o->vif, o->vif, IFNAMSIZ) : 0;
     if (r == 0)
         r = add(&key, interval, addr->bytes, addr->bytes, size);
@@ -172,18 +177,27 @@ static bool is_as_written(const struct nft_element *e, const struct addr *addr,
            memcmp(data, e->data, len) == 0;
 }
 
-static int dnat_object(int family, const struct nft_element *e, struct addr *ret_addr,
-                       struct object *ret)
+static int dnat_object(enum object_kind kind, int family, const struct nft_element *e,
+                       struct addr *ret_addr, struct object *ret)
 {
     struct cursor key = cursor_from(e->key.data, e->key.len);
     struct cursor data = cursor_from(e->data, e->data_len);
-    struct object o = {.kind = OBJECT_DNAT};
+    struct object o = {.kind = kind};
     struct addr addr;
 
+    if (e->key.has_end != is_interval(kind))
+        return -EBADMSG;
     o.proto = cursor_u8(&key);
     (void)cursor_take(&key, 3);
     o.port_lo = cursor_u16be(&key);
     (void)cursor_take(&key, 2);
+    if (e->key.has_end) { /* protocol and port end where they begin: is_as_written() */
+        struct cursor end = cursor_from(e->key.end, e->key.len);
+
+        (void)cursor_take(&end, 8);
+        read_addr(&key, family, &o.src_lo);
+        read_addr(&end, family, &o.src_hi);
+    }
     read_addr(&data, family, &addr);
     o.port_hi = cursor_u16be(&data);
     (void)cursor_take(&data, 2);
@@ -205,8 +219,8 @@ int elements_object(enum object_kind kind, enum family_index family, const struc
     char name[IFNAMSIZ];
     struct addr addr;
 
-    if (kind == OBJECT_DNAT)
-        return dnat_object(af, e, ret_addr, ret);
+    if (OBJECT_IS_DNAT(kind))
+        return dnat_object(kind, af, e, ret_addr, ret);
     if (object_has_vif(kind))
         read_name(&c, o.vif);
     read_addr(&c, af, &addr);

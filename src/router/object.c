@@ -35,7 +35,7 @@ int object_compare(const void *a, const void *b)
 
 bool object_has_vif(enum object_kind kind)
 {
-    return kind != OBJECT_DNAT && kind != OBJECT_DOWNSTREAM && kind != OBJECT_ROUTE &&
+    return !OBJECT_IS_DNAT(kind) && kind != OBJECT_DOWNSTREAM && kind != OBJECT_ROUTE &&
            kind != OBJECT_PROXY;
 }
 
@@ -60,6 +60,8 @@ const char *object_kind_name(enum object_kind kind)
         return "published-from";
     case OBJECT_DNAT:
         return "dnat";
+    case OBJECT_DNAT_FROM:
+        return "dnat-from";
     case OBJECT_OWN:
         return "own-address";
     case OBJECT_RATE:
@@ -120,6 +122,11 @@ const char *object_format(const struct object *o, char buf[static OBJECT_STR_MAX
     case OBJECT_DNAT:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s protocol %u port %u to port %u", kind, o->proto,
                        o->port_lo, o->port_hi);
+        break;
+    case OBJECT_DNAT_FROM:
+        (void)snprintf(buf, OBJECT_STR_MAX, "%s protocol %u port %u from %s-%s to port %u", kind,
+                       o->proto, o->port_lo, addr_format(&o->src_lo, lo),
+                       addr_format(&o->src_hi, hi), o->port_hi);
         break;
     case OBJECT_OWN:
         (void)snprintf(buf, OBJECT_STR_MAX, "%s from %s by %s", kind, o->vif, o->uplink);

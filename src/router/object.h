@@ -23,6 +23,7 @@ enum object_kind {
     OBJECT_PUBLISHED,      /* like PORT, of connections to a published port: the one outside */
     OBJECT_PUBLISHED_FROM, /* like RULE, likewise */
     OBJECT_DNAT,  /* protocol . outside port (port_lo) leads to the address, inside port (port_hi) */
+    OBJECT_DNAT_FROM, /* protocol . outside port . network, likewise */
     OBJECT_OWN,   /* vif . address . uplink: own connections keep the address */
     OBJECT_RATE,  /* vif . address: what each source may open in a second (rate) */
     OBJECT_LOGGED,      /* vif . address: new peers are named */
@@ -42,6 +43,8 @@ enum object_kind {
 #define OBJECT_IS_PLATFORMS(kind) ((kind) == OBJECT_ALLOWED || (kind) == OBJECT_DOWNSTREAM)
 /* Kinds that let somebody in. */
 #define OBJECT_IS_ACCESS(kind) ((kind) < OBJECT_DNAT)
+/* Kinds that lead from a port of the net qube to the address. */
+#define OBJECT_IS_DNAT(kind) ((kind) == OBJECT_DNAT || (kind) == OBJECT_DNAT_FROM)
 /* Kinds that watch who was let in. */
 #define OBJECT_IS_WATCH(kind) ((kind) >= OBJECT_RATE && (kind) <= OBJECT_TRAFFIC)
 

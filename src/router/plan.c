@@ -321,7 +321,7 @@ static int on_remove(const void *actual, void *user)
     const struct object *o = actual;
     struct differ *d = user;
 
-    if (OBJECT_IS_ACCESS(o->kind) || o->kind == OBJECT_DNAT)
+    if (OBJECT_IS_ACCESS(o->kind) || OBJECT_IS_DNAT(o->kind))
         d->planned->forget_in = true;
     else if (o->kind == OBJECT_OWN && !own_stays(d, o->uplink_index))
         d->planned->forget_own = true;

@@ -173,7 +173,7 @@ bool plan_stays_as_found(const struct model *m, const struct slot *slot, const s
 
     if (o->kind == OBJECT_PROXY)
         return access && link != NULL && link->uplink;
-    if (o->kind == OBJECT_DNAT || (OBJECT_IS_WATCH(o->kind) && !access))
+    if (OBJECT_IS_DNAT(o->kind) || (OBJECT_IS_WATCH(o->kind) && !access))
         return access;
     if (way != NULL)
         return carried_by(m, o->kind == OBJECT_ROUTE ? &o->src_lo : &way->src_lo, o);

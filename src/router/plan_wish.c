@@ -178,10 +178,43 @@ static int wish_watch(struct plan *p, struct planned *planned, const struct mode
     return r == 0 && record->limit > 0 ? plan_wish_object(p, planned, &o) : r;
 }
 
+/* Where a published port leads: to one port inside, whoever asks (publish_parse()). */
+static uint16_t port_inside(const struct publish *publish, enum allow_proto proto, uint16_t outside)
+{
+    for (size_t i = 0; i < publish->n; i++) {
+        const struct publish_entry *e = &publish->entries[i];
+
+        if (e->proto == proto && outside >= e->outside_lo && outside <= e->outside_hi)
+            return (uint16_t)(e->inside_lo + (outside - e->outside_lo));
+    }
+    return 0;
+}
+
+/* Only for whom it is published: for others the port stays the net qube's own, which is closed. */
+static int wish_dnat(struct plan *p, struct planned *planned, const struct allow_entry *e)
+{
+    const struct publish *publish = &planned->claim->record.publish;
+    struct object o = {.kind = OBJECT_DNAT,
+                       .proto = ip_proto(e->proto, planned->slot->addr.family)};
+    int r = 0;
+
+    if (e->from.addr.family != 0) {
+        o.kind = OBJECT_DNAT_FROM;
+        prefix_range(&e->from, &o.src_lo, &o.src_hi);
+    }
+    for (unsigned port = e->port_lo; port <= e->port_hi && r == 0; port++) {
+        o.port_lo = (uint16_t)port;
+        o.port_hi = port_inside(publish, e->proto, o.port_lo);
+        r = plan_wish_object(p, planned, &o);
+    }
+    return r;
+}
+
 static int wish_ports(struct plan *p, struct planned *planned, const struct ground *g)
 {
     const struct publish *publish = &planned->claim->record.publish;
-    int family = planned->slot->addr.family, r = 0;
+    const struct allow *outside = &planned->access.outside;
+    int r = 0;
 
     for (size_t i = 0; i < g->n_vifs && publish->n > 0 && r == 0; i++) {
         struct object o = {.kind = OBJECT_HAIRPIN};
@@ -189,19 +222,8 @@ static int wish_ports(struct plan *p, struct planned *planned, const struct grou
         memcpy(o.vif, g->vifs[i]->name, sizeof(o.vif));
         r = plan_wish_object(p, planned, &o);
     }
-    for (size_t i = 0; i < publish->n; i++) {
-        const struct publish_entry *e = &publish->entries[i];
-
-        if (e->from.addr.family != 0 && e->from.addr.family != family)
-            continue;
-        for (unsigned k = 0; k <= (unsigned)(e->outside_hi - e->outside_lo) && r == 0; k++) {
-            struct object o = {.kind = OBJECT_DNAT, .proto = ip_proto(e->proto, family)};
-
-            o.port_lo = (uint16_t)(e->outside_lo + k);
-            o.port_hi = (uint16_t)(e->inside_lo + k);
-            r = plan_wish_object(p, planned, &o);
-        }
-    }
+    for (size_t i = 0; i < outside->n && r == 0; i++)
+        r = wish_dnat(p, planned, &outside->entries[i]);
     return r;
 }
 

@@ -46,10 +46,7 @@ def test_reached_from_everywhere(net, family):
     asked = [(name, lan) for name in ("lan1", "lan2", "sys-net") + qubes] + [(name, gateway) for name in qubes]
     questions = [door(net[name], addr, what) for name, addr in asked for what in OPEN + CLOSED + ("tcp/7000",)]
     wanted = [one for one in questions if one.what in OPEN]
-    # the net qube itself is not filtered at the edge: its own programs reach the qube anyway
-    limited = [one for one in questions if one.what == "tcp/7000" and one.source in ("lan1", "sys-net")]
-    if net["web"].netvm.name != "sys-net":
-        limited = [one for one in limited if one.source == "lan1"]
+    limited = [one for one in questions if one.what == "tcp/7000" and one.source == "lan1"]
     expect(net, questions, wanted + limited)
     # from outside nobody reaches the qube by its own address
     net["gw"].run(["ip", "route", "add", of["web"], "via", lan])
@@ -94,6 +91,45 @@ def test_beside_its_own_address(net, family):
         doors([lan1, net["other"]], [of["sys-net"]], ("tcp/80", "tcp/443", "tcp/8443"))
     expect(net, asked, [door(lan1, of["web"], "tcp/80"), door(lan1, of["sys-net"], "tcp/8443"),
                         door(net["other"], of["sys-net"], "tcp/8443")])
+
+
+def test_sources_bind_whoever_else_may_come_in(net, family):
+    """The qube's own address is open for everybody, the ports of the net qube for those that each map names."""
+    of, netqube = OF[family], net["web"].netvm
+    wide = {4: "192.168.0.0/16", 6: "2001:db8:16::/64"}[family]
+    own = of["sys-net"]
+    publish = (f"tcp/7000:82 from {of['lan1']};tcp/7001:82 from {own},{of['hidden']};tcp/7002-7003:80-81 from "
+               f"{of['lan2']};tcp/7002:80 from {wide},{of['lan2']};tcp/7004:80 from {of['lan1']};tcp/7004:80;"
+               f"udp/7000:53 from {OTHER_FAMILY[family]}")
+    expose(net, "web", family, publish=publish)
+    wait_state(net, "web", family)
+    names = ("lan1", "lan2", "other", "hidden", "sys-net")
+    asked = doors([net[name] for name in names], [own],
+                  [f"tcp/{port}" for port in range(7000, 7006)] + ["udp/7000"])
+    masked = netqube.name != "sys-net"      # other is masked as sys-firewall
+    may = {"tcp/7000": ("lan1",), "tcp/7001": ("hidden", "sys-net"), "tcp/7002": ("lan1", "lan2", "hidden", "sys-net"),
+           "tcp/7003": ("lan2",), "tcp/7004": names}
+    expect(net, asked, [one for one in asked if one.source in may.get(one.what, ())])
+    if masked:
+        publish = f"tcp/7000:82 from {of['sys-firewall']}"
+        expose(net, "web", family, publish=publish)
+        only = doors([net[name] for name in names], [own], ("tcp/7000",))
+        expect(net, only, [one for one in only if one.source == "other"])
+
+
+def test_a_source_less_ends_its_connections(net, family):
+    """Also where the qube's own address is open for it."""
+    of, lan1, lan2 = OF[family], net["lan1"], net["lan2"]
+    expose(net, "web", family, publish=f"tcp/8443:443 from {of['lan1']},{of['lan2']},{of['sys-net']};tcp/8444:443")
+    wait_state(net, "web", family)
+    kept, cut, own = (Ask(node, of["sys-net"], 8443) for node in (lan1, lan2, net["sys-net"]))
+    everybody = Ask(lan2, of["sys-net"], 8444)
+    expose(net, "web", family, publish=f"tcp/8443:443 from {of['lan1']};tcp/8444:443 from {of['lan1']}")
+    asked = doors([lan1, lan2, net["sys-net"]], [of["sys-net"]], ("tcp/8443", "tcp/8444"))
+    expect(net, asked, [one for one in asked if one.source == "lan1"])
+    assert cut.stopped() and own.stopped() and everybody.stopped() and kept.moves()
+    for flow in (kept, cut, own, everybody):
+        flow.close()
 
 
 def test_an_inner_hop_knows_the_ports_inside_only(lab, family):

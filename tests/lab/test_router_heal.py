@@ -303,6 +303,7 @@ EFFECTS = {
     "published": (5, "flush set {f} qubes network-server-published"),
     "published-from": (6, "flush set {f} qubes network-server-published-from"),
     "published map": (5, "flush map {f} qubes-network-server published"),
+    "published-from map": (6, "flush map {f} qubes-network-server published-from"),
     "entry": (0, "flush chain {f} qubes network-server"),
     "some chain": (2, "flush chain {f} qubes network-server-some"),
     "published chain": (5, "flush chain {f} qubes network-server-published"),

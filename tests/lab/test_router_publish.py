@@ -129,7 +129,8 @@ def test_withdrawal_and_change_end_connections(net, wait_until):
 
 @pytest.mark.parametrize("bad", [
     "publish=tcp/8443", "publish=icmp/8:8", "publish=tcp/1-3:1-2", "publish=tcp/0:1", "publish=tcp/80:80;tcp/80:81",
-    "publish=", "publish=tcp/80:80;;tcp/81:81", "publish=tcp/80:80 from nowhere", "publish=tcp/1-65535"])
+    "publish=", "publish=tcp/80:80;;tcp/81:81", "publish=tcp/80:80 from nowhere", "publish=tcp/1-65535",
+    "publish=tcp/80:80 from 192.168.16.10;tcp/80:81 from 192.168.16.11"])
 def test_what_does_not_parse_or_fit_is_refused(net, wait_until, bad):
     expect = "open" if bad == "publish=tcp/8443" else "refused"
     publish(net, wait_until, WEB, record("web", 11, bad), expect)

@@ -35,14 +35,17 @@ static bool in(enum object_kind kind, unsigned kinds)
 /* What an object of a kind has beside its vif; a kind not named here has nothing. */
 #define HAS_PROTO                                                                                  \
     (1u << OBJECT_PROTO | 1u << OBJECT_PORT | 1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED |         \
-     1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT)
+     1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT | 1u << OBJECT_DNAT_FROM)
 #define HAS_PORT                                                                                   \
     (1u << OBJECT_PORT | 1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED |                              \
-     1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT)
-#define HAS_RANGE (1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT)
-#define HAS_FROM  (1u << OBJECT_FROM | 1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM)
+     1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT | 1u << OBJECT_DNAT_FROM)
+#define HAS_RANGE                                                                                  \
+    (1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT | 1u << OBJECT_DNAT_FROM)
+#define HAS_FROM                                                                                   \
+    (1u << OBJECT_FROM | 1u << OBJECT_RULE | 1u << OBJECT_PUBLISHED_FROM | 1u << OBJECT_DNAT_FROM)
 #define HAS_NO_VIF                                                                                 \
-    (1u << OBJECT_DNAT | 1u << OBJECT_DOWNSTREAM | 1u << OBJECT_ROUTE | 1u << OBJECT_PROXY)
+    (1u << OBJECT_DNAT | 1u << OBJECT_DNAT_FROM | 1u << OBJECT_DOWNSTREAM | 1u << OBJECT_ROUTE |   \
+     1u << OBJECT_PROXY)
 
 static struct object random_object(struct rnd *rnd, enum object_kind kind, int af)
 {
@@ -153,6 +156,9 @@ static void test_bytes(void **state)
     const struct object rate = {.kind = OBJECT_RATE, .vif = "vif11.0", .rate = 1000000};
     const uint32_t million = 1000000;
     const struct object dnat = {.kind = OBJECT_DNAT, .proto = 6, .port_lo = 8000, .port_hi = 80};
+    const struct object dnat_from = {.kind = OBJECT_DNAT_FROM, .proto = 6, .port_lo = 8000,
+                                     .port_hi = 80, .src_lo = {AF_INET, {192, 168}},
+                                     .src_hi = {AF_INET, {192, 168, 255, 255}}};
     struct nft_element e;
 
     (void)state;
@@ -168,6 +174,13 @@ static void test_bytes(void **state)
     e = element_of(&a, &dnat);
     assert_int_equal(e.key.len, 8);
     assert_memory_equal(e.key.data, "\6\0\0\0\x1f\x40\0\0", 8);
+    assert_int_equal(e.data_len, 8);
+    assert_memory_equal(e.data, "\x0a\x89\0\5\0\x50\0\0", 8);
+    e = element_of(&a, &dnat_from);
+    assert_int_equal(e.key.len, 12);
+    assert_true(e.key.has_end);
+    assert_memory_equal(e.key.data, "\6\0\0\0\x1f\x40\0\0\xc0\xa8\0\0", 12);
+    assert_memory_equal(e.key.end, "\6\0\0\0\x1f\x40\0\0\xc0\xa8\xff\xff", 12);
     assert_int_equal(e.data_len, 8);
     assert_memory_equal(e.data, "\x0a\x89\0\5\0\x50\0\0", 8);
     e = element_of(&a, &rate);

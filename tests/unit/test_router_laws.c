@@ -289,6 +289,56 @@ static void law_rules_are_the_record(const struct plan *p, const struct planned 
     }
 }
 
+static bool leads(const struct object *o, uint8_t proto, uint16_t port, const struct addr *from)
+{
+    return o->proto == proto && o->port_lo == port &&
+           (o->kind == OBJECT_DNAT || within(from, &o->src_lo, &o->src_hi));
+}
+
+/* A port outside leads to exactly those ports inside, for exactly the sources, that publish= says. */
+static void law_ports_lead_whom_they_name(const struct plan *p, const struct planned *planned)
+{
+    const struct record *record = &planned->claim->record;
+    static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
+    static const uint16_t ports[] = {53, 80, 8079, 8080, 8081, 8082, 8083, 8084, 8085};
+    static const char *const sources[] = {"10.1.2.3", "10.2.0.1", "192.168.1.7", "8.8.8.8",
+                                          "fd00::1", "2001:db8::1"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(protos) * ARRAY_SIZE(ports) * ARRAY_SIZE(sources); i++) {
+        uint8_t proto = protos[i % ARRAY_SIZE(protos)];
+        uint16_t port = ports[i / ARRAY_SIZE(protos) % ARRAY_SIZE(ports)];
+        const struct object *o = objects_of(p, planned);
+        struct addr from;
+        bool may = false;
+        size_t n = 0;
+
+        REQUIRE(addr_parse(str_from(sources[i / ARRAY_SIZE(protos) / ARRAY_SIZE(ports)]), &from) ==
+                0);
+        if (from.family != planned->slot->addr.family)
+            continue;
+        for (size_t k = 0; k < record->publish.n && record->edge; k++) {
+            const struct publish_entry *e = &record->publish.entries[k];
+
+            may = may || publish_leads(&record->publish, proto, port,
+                                       (uint16_t)(e->inside_lo + (port - e->outside_lo)), &from);
+        }
+        for (size_t k = 0; k < planned->n_objects; k++) {
+            if (!OBJECT_IS_DNAT(o[k].kind) || !leads(&o[k], proto, port, &from))
+                continue;
+            n++; /* two would be ambiguous, and the kernel refuses them */
+            REQUIRE(publish_leads(&record->publish, proto, port, o[k].port_hi, &from));
+        }
+        REQUIRE(n == may);
+    }
+}
+
+static bool same_door(const struct object *a, const struct object *b)
+{
+    return a->proto == b->proto && a->port_lo == b->port_lo &&
+           (a->kind == OBJECT_DNAT || b->kind == OBJECT_DNAT ||
+            (addr_compare(&a->src_lo, &b->src_hi) <= 0 && addr_compare(&b->src_lo, &a->src_hi) <= 0));
+}
+
 /* A port of the net qube leads to one address and port, by a record at the edge that says so. */
 static void law_ports_lead_once(const struct model *m, const struct plan *p)
 {
@@ -297,7 +347,7 @@ static void law_ports_lead_once(const struct model *m, const struct plan *p)
         const struct object *o = objects_of(p, a);
 
         for (size_t k = 0; k < a->n_objects && a->verdict == VERDICT_OPEN; k++) {
-            if (o[k].kind != OBJECT_DNAT)
+            if (!OBJECT_IS_DNAT(o[k].kind))
                 continue;
             REQUIRE(a->claim->record.edge && a->claim->record.publish.n > 0);
             for (size_t n = 0; n < m->n_listeners; n++)
@@ -308,9 +358,9 @@ static void law_ports_lead_once(const struct model *m, const struct plan *p)
                 const struct object *q = objects_of(p, b);
 
                 for (size_t j = 0; j < b->n_objects && b->verdict == VERDICT_OPEN; j++)
-                    REQUIRE(q[j].kind != OBJECT_DNAT || &q[j] == &o[k] ||
+                    REQUIRE(!OBJECT_IS_DNAT(q[j].kind) || &q[j] == &o[k] ||
                             a->slot->addr.family != b->slot->addr.family ||
-                            q[j].proto != o[k].proto || q[j].port_lo != o[k].port_lo);
+                            !same_door(&q[j], &o[k]));
             }
         }
     }
@@ -474,8 +524,10 @@ void laws_check(struct world *w, bool switches)
         law_forgets(&plan, planned);
         if (is_open(planned))
             law_open_is_wished(w->m, planned);
-        if (planned->verdict == VERDICT_OPEN)
+        if (planned->verdict == VERDICT_OPEN) {
             law_rules_are_the_record(&plan, planned);
+            law_ports_lead_whom_they_name(&plan, planned);
+        }
     }
     law_ports_lead_once(w->m, &plan);
     apply_objects(w, &plan);

@@ -462,6 +462,9 @@ static void test_publish(void **state)
     expect(m, A, VERDICT_OPEN, "");
     set(m, "/network-server/" A6, RECORD "|publish=tcp/8080"); /* the other IP version */
     expect(m, A, VERDICT_OPEN, "");
+    set(m, "/network-server/192.168.1.77", RECORD "|publish=tcp/8080 from 10.0.0.0/8");
+    expect(m, A, VERDICT_DUPLICATE, "192.168.1.77"); /* whoever may ask */
+    set(m, "/network-server/192.168.1.77", RECORD "|publish=udp/8080");
     m->listeners = calloc(1, sizeof(*m->listeners));
     assert_non_null(m->listeners);
     m->n_listeners = 1;
@@ -469,6 +472,26 @@ static void test_publish(void **state)
     expect(m, A, VERDICT_UNUSABLE, "8080");
     m->listeners[0].proto = IPPROTO_UDP;
     expect(m, A, VERDICT_OPEN, "");
+}
+
+/* A port leads to the qube for those whom its maps name, in pieces that do not overlap. */
+static void test_publish_from(void **state)
+{
+    struct model *m = *state;
+
+    set(m, PATH, RECORD "|publish=tcp/8080-8081:80-81 from 10.1.0.0/16,10.0.0.0/8,fd00::/16;"
+                        "tcp/8081:81;udp/53 from fd00::1");
+    expect_objects(m, A, "any to vif11.0;published to vif11.0 protocol 6 port 8081;"
+                         "published-from to vif11.0 protocol 6 ports 8080-8080 from 10.0.0.0-10.255.255.255;"
+                         "dnat protocol 6 port 8081 to port 81;"
+                         "dnat-from protocol 6 port 8080 from 10.0.0.0-10.255.255.255 to port 80;"
+                         "own-address from vif11.0 by eth0;hairpin on vif11.0;proxy on interface 2");
+    set(m, PATH, RECORD "|publish=tcp/8080:80 from 10.1.0.1;tcp/8080:81 from 10.1.0.2");
+    expect(m, A, VERDICT_REFUSED, "leads to two ports inside");
+    set(m, PATH, RECORD "|publish=tcp/8080:80 from 0.0.0.0/0");
+    expect_objects(m, A, "any to vif11.0;published to vif11.0 protocol 6 port 8080;"
+                         "dnat protocol 6 port 8080 to port 80;own-address from vif11.0 by eth0;"
+                         "hairpin on vif11.0;proxy on interface 2");
 }
 
 /* Each vif by which somebody gets in is watched; what is limited and named is as the record says. */
@@ -550,7 +573,7 @@ int main(void)
         TEST(test_unreadable),   TEST(test_adopting),  TEST(test_objects),
         TEST(test_edge_and_uplinks), TEST(test_nobody_holds), TEST(test_two_vifs),
         TEST(test_publish),      TEST(test_too_many),  TEST(test_flows),
-        TEST(test_watch),
+        TEST(test_publish_from), TEST(test_watch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

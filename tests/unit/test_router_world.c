@@ -61,7 +61,9 @@ static void make_record(struct world *w, bool dom0, char *out, size_t size)
         "|allow=tcp/1-1024;tcp/80 from 10.0.0.0/8;any from 192.168.0.0/16"};
     static const char *const publishes[] = {"", "", "", "|publish=tcp/8080:80",
                                             "|publish=tcp/8080-8083:80-83;udp/53",
-                                            "|publish=tcp/8081 from 10.0.0.0/8"};
+                                            "|publish=tcp/8081 from 10.0.0.0/8",
+                                            "|publish=tcp/8080-8082:80-82 from 10.0.0.0/8,10.1.0.0/16,"
+                                            "fd00::/16;tcp/8082-8084:82-84 from 192.168.1.0/24"};
     static const char *const ends[] = {"", "", "", "|keep=0", "|keep=1", "|keep=1",
                                        "|expires=2030-01-01T00:00:00Z",
                                        "|expires=2026-01-01T00:00:00Z", "|color=red",
@@ -208,11 +210,11 @@ static void add_object(struct world *w)
                        world_links[2 + world_draw(w, WORLD_LINKS - 2)].name);
     if (o.kind == OBJECT_RATE)
         o.rate = 1 + world_draw(w, 10);
-    if (o.kind == OBJECT_PROTO || o.kind == OBJECT_PORT || o.kind == OBJECT_DNAT)
+    if (o.kind == OBJECT_PROTO || o.kind == OBJECT_PORT || OBJECT_IS_DNAT(o.kind))
         o.proto = world_draw(w, 2) ? IPPROTO_UDP : IPPROTO_TCP;
-    if (o.kind == OBJECT_PORT || o.kind == OBJECT_DNAT)
+    if (o.kind == OBJECT_PORT || OBJECT_IS_DNAT(o.kind))
         o.port_lo = o.port_hi = (uint16_t)(80 + world_draw(w, 3));
-    if (o.kind == OBJECT_DNAT)
+    if (OBJECT_IS_DNAT(o.kind))
         o.port_lo = (uint16_t)(8080 + world_draw(w, 3));
     REQUIRE(model_add_actual(w->m, &a, &o) == 0);
 }
