@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from lab.serverd import Expose
+from lab import topologies
+from lab.doors import doors, expect
+from lab.serverd import Expose, Serverd
 from serverd_world import A, World
 
 
@@ -90,3 +92,38 @@ def test_drawing_goes_through_a_pipe(web):
         assert Expose(web.dom0)("--map", "--svg", pipe).returncode == 0
         assert reader.communicate(timeout=10)[0].endswith("</svg>\n")
     assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+# -- through all of it ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def chain(dom0_lab):
+    dom0 = dom0_lab("4.3", topologies.CHAIN)
+    for name in ("sys-net", "sys-firewall"):
+        dom0.router(name)
+    for name in ("web", "lan2", "internet"):
+        dom0.lab[name].serve_tcp(80)
+    dom0.daemon = Serverd(dom0, ["--verbose"])
+    return dom0
+
+
+@pytest.mark.usefixtures("need_router")
+def test_no_way_round_the_rules_of_a_net_qube(chain):
+    """What sys-firewall may not reach, by its own rules in sys-net, a qube behind it may not reach by its own address
+    either; nor may sys-firewall itself, with that address."""
+    web = chain.lab["web"]
+    to = doors([web], ["192.168.16.11", "203.0.113.1"], ("tcp/80",))
+    inward = doors([chain.lab["lan1"]], ["192.168.16.25"], ("tcp/80",))
+    chain.set_firewall("sys-firewall", ["action=drop dst4=192.168.16.11/32", "action=accept"])
+    expect(chain.lab, to + inward, to[1:])
+    chain.set_feature("web", "routing-method", "forward")
+    expect(chain.lab, to + inward, to[1:] + inward)
+    chain.set_firewall("sys-firewall", ["action=accept"])
+    expect(chain.lab, to + inward, to + inward)
+    chain.set_firewall("sys-firewall", ["action=drop"])
+    expect(chain.lab, to + inward, inward)
+    chain.set_firewall("sys-firewall", ["action=drop dst4=192.168.16.11/32", "action=accept"])
+    chain.remove_feature("web", "routing-method")
+    expect(chain.lab, to + inward, to[1:])
+    left = {"/qubes-firewall/192.168.16.25/policy": "drop"}
+    assert chain.keys("sys-net", "/qubes-firewall/192.168.16.25/") == left, chain.daemon.log

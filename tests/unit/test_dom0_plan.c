@@ -162,6 +162,48 @@ static void test_blocks(void **state)
     expect(&p, NULL, 0, PLAN_FRESH, "");
 }
 
+#define CHILD "/qubes-firewall/10.137.0.6"
+
+/* What the net qube before this one may not reach, an address behind it may not either. */
+static void test_rules_of_the_child(void **state)
+{
+    _cleanup_(present_done) struct present p = {0};
+    struct wish w = wish(WISH_FIREWALL, BLOCK, NULL);
+
+    (void)state;
+    assert_int_equal(addr_parse(str_from("10.137.0.6"), &w.child), 0);
+    /* nothing is known of them */
+    expect(&p, &w, 1, 0,
+           "write " BLOCK "/9999 = action=drop\n"
+           "write " BLOCK "/policy = accept\n"
+           "write " BLOCK " (empty)\n");
+    put(&p, CHILD "/policy", "drop");
+    put(&p, CHILD "/0000", "action=accept");
+    expect(&p, &w, 1, 0, "remove " BLOCK "/9999\nwrite " BLOCK " (empty)\n");
+    put(&p, CHILD "/0000", "action=drop dst4=10.0.0.0/8");
+    put(&p, CHILD "/0002", "action=accept");
+    expect(&p, &w, 1, 0,
+           "write " BLOCK "/0000 = action=drop dst4=10.0.0.0/8\n"
+           "write " BLOCK "/0002 = action=accept\n"
+           "write " BLOCK "/9999 = action=drop\n"
+           "write " BLOCK " (empty)\n");
+    put(&p, CHILD "/0000", "action=drop dst4=11.0.0.0/8");
+    assert_true(present_remove(&p, CHILD "/0002"));
+    expect(&p, &w, 1, 0,
+           "remove " BLOCK "/0002\n"
+           "write " BLOCK "/0000 = action=drop dst4=11.0.0.0/8\n"
+           "write " BLOCK " (empty)\n");
+    /* qubesd writes them anew: what is there holds meanwhile */
+    assert_true(present_remove(&p, CHILD "/0000"));
+    assert_true(present_remove(&p, CHILD "/policy"));
+    expect(&p, &w, 1, 0, "");
+    expect(&p, NULL, 0, 0,
+           "write " BLOCK "/policy = drop\n"
+           "remove " BLOCK "/0000\n"
+           "remove " BLOCK "/9999\n"
+           "write " BLOCK " (empty)\n");
+}
+
 static void test_what_is_wanted(void **state)
 {
     (void)state;
@@ -251,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_changed_record_is_replaced),
         cmocka_unit_test(test_remove_only),
         cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_rules_of_the_child),
         cmocka_unit_test(test_what_is_wanted),
         cmocka_unit_test(test_present_is_bounded),
         cmocka_unit_test(test_random),

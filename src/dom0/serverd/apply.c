@@ -28,12 +28,18 @@ static int do_op(struct manager *m, struct hop *h, const struct op *op, const ch
     return 0;
 }
 
+static bool is_rule(const struct op *op)
+{
+    return op->what == OP_RULE || op->what == OP_COMMIT;
+}
+
 size_t manager_apply(struct manager *m, struct hop *h, const char *mover)
 {
     const struct wished_hop *w = wished_find(&m->wished, h->name);
     unsigned flags = (m->synced ? 0 : PLAN_REMOVE_ONLY) | (h->swept ? 0 : PLAN_FRESH);
     _cleanup_(plan_done) struct plan plan = {0};
     size_t done = 0, older = 0;
+    bool rules_only = true;
     int r;
 
     if (!m->ever || h->state != HOP_READY)
@@ -42,14 +48,20 @@ size_t manager_apply(struct manager *m, struct hop *h, const char *mover)
     if (r >= 0 && m->config.dry_run)
         return plan.n;
     while (r >= 0 && done < plan.n) {
-        r = do_op(m, h, &plan.ops[done], mover);
-        if (r >= 0)
-            older += plan.ops[done++].what == OP_OLDER;
+        const struct op *op = &plan.ops[done];
+
+        r = do_op(m, h, op, mover);
+        if (r < 0)
+            break;
+        older += op->what == OP_OLDER;
+        rules_only = rules_only && is_rule(op);
+        done++;
     }
     if (older > 0)
         report_older(h->name, older);
     h->swept = h->swept || r >= 0;
     h->dirty = r < 0;
+    h->rules_only = rules_only;
     if (r < 0 && r != -ENOBUFS && r != -ENOTCONN) {
         h->repair_due = clock_now_us() + RETRY_USEC;
         sources_arm_repair(m, h->repair_due);

@@ -78,6 +78,7 @@ struct hop {
     /* For whoever owns it. */
     uint64_t repaired_at, repair_pause, repair_due; /* usec: fights with a local writer; due 0: none */
     bool swept, dirty;
+    bool rules_only; /* the last writes were but rules of firewall blocks, which follow qubesd's */
 };
 
 int hops_new(sd_event *event, const struct hops_config *config, struct hops **ret);

@@ -263,7 +263,8 @@ void manager_repair(struct manager *m)
                 if (h->repair_pause > REPAIR_MAX_USEC)
                     h->repair_pause = REPAIR_MAX_USEC;
                 h->repaired_at = now;
-                report_repair(h);
+                if (!h->rules_only)
+                    report_repair(h);
             }
             if (h->present.overflow && h->unanswered == 0)
                 hop_reread(h);

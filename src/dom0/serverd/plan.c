@@ -109,14 +109,59 @@ static bool may_stay(const struct work *w, const struct present_key *k)
     return !(w->flags & PLAN_REMOVE_ONLY) || present_is(w->present, k->path, value_of(wish));
 }
 
+/* ---- blocks of upper hops ---- */
+
+#define RULE_ACCEPT "action=accept"
+#define RULE_DROP   "action=drop"
+#define RULE_LAST   "9999" /* qubes-firewall takes four digits, and reads them in order */
+
+struct rules { /* what is present below a block */
+    char prefix[WISH_PATH_MAX];
+    size_t from, n;
+};
+
+static struct rules rules_of(const struct work *w, const char *block)
+{
+    struct rules r = {.n = 0};
+    int n = snprintf(r.prefix, sizeof(r.prefix), "%s/", block);
+
+    if (n < 0 || (size_t)n >= sizeof(r.prefix))
+        return r;
+    r.from = present_from(w->present, r.prefix);
+    while (r.from + r.n < w->present->n &&
+           begins(w->present->keys[r.from + r.n].path, r.prefix))
+        r.n++;
+    return r;
+}
+
+static const char *rule_name(const struct rules *r, const struct present_key *k)
+{
+    return k->path + strlen(r->prefix);
+}
+
+static bool is_rule(const struct rules *r, const struct present_key *k)
+{
+    return strcmp(rule_name(r, k), PRESENT_POLICY + 1) != 0;
+}
+
+static void remove_all_rules(struct work *w, const struct rules *r)
+{
+    for (size_t i = r->from; i < r->from + r->n; i++)
+        if (is_rule(r, &w->present->keys[i]))
+            add_remove(w, OP_RULE, w->present->keys[i].path);
+}
+
 static void give_up_block(struct work *w, const struct present_key *policy)
 {
     char block[WISH_PATH_MAX];
+    struct rules rules;
 
     if (!block_of(policy->path, block) ||
         !present_is(w->present, policy->path, STR_LITERAL("accept")) || find_wish(w, block))
         return;
+    rules = rules_of(w, block);
     add_write(w, OP_POLICY, policy->path, STR_LITERAL("drop"), NULL);
+    remove_all_rules(w, &rules);
     add_write(w, OP_COMMIT, block, STR_LITERAL(""), NULL);
 }
 
@@ -144,27 +189,95 @@ static void take_back(struct work *w)
         add_remove(w, OP_MARKER, PRESENT_MARKER);
 }
 
-/* Rules of a time when qubesd wrote this block would come before our policy. */
-static bool remove_rules(struct work *w, const char *block, const char *policy)
-{
-    char below[WISH_PATH_MAX];
-    bool found = false;
-    int n = snprintf(below, sizeof(below), "%s/", block);
+struct child { /* the net qube before this one, whose rules hold for what comes through it */
+    struct rules rules; /* as qubesd wrote them */
+    bool known;         /* they are complete, as far as can be told */
+    bool open;          /* they accept everything */
+};
 
-    if (n < 0 || (size_t)n >= sizeof(below))
+static struct child child_of(const struct work *w, const struct wish *wish)
+{
+    char block[WISH_PATH_MAX], policy[2 * WISH_PATH_MAX], addr[ADDR_STR_MAX];
+    struct child c = {.known = true, .open = true};
+    const struct present_key *first;
+
+    if (wish->child.family == 0)
+        return c;
+    (void)snprintf(block, sizeof(block), PRESENT_FIREWALL "%s", addr_format(&wish->child, addr));
+    (void)snprintf(policy, sizeof(policy), "%s" PRESENT_POLICY, block);
+    c.rules = rules_of(w, block);
+    c.known = present_find(w->present, policy) != NULL;
+    first = c.known ? &w->present->keys[c.rules.from] : NULL;
+    c.open = first && first->len == strlen(RULE_ACCEPT) &&
+             memcmp(first->value, RULE_ACCEPT, first->len) == 0;
+    return c;
+}
+
+/* Wished in a block: what the child has under this name, and last of all to drop the rest. */
+static bool rule_wished(const struct work *w, const struct child *child, const char *name,
+                        struct str *ret)
+{
+    char path[2 * WISH_PATH_MAX];
+    const struct present_key *k;
+
+    if (child->open || strcmp(name, PRESENT_POLICY + 1) == 0)
         return false;
-    for (size_t i = present_from(w->present, below);
-         i < w->present->n && begins(w->present->keys[i].path, below); i++) {
-        if (strcmp(w->present->keys[i].path, policy) == 0)
+    *ret = STR_LITERAL(RULE_DROP);
+    if (strcmp(name, RULE_LAST) == 0)
+        return true;
+    (void)snprintf(path, sizeof(path), "%s%s", child->rules.prefix, name);
+    k = present_find(w->present, path);
+    if (k)
+        *ret = (struct str){k->value, k->len};
+    return k != NULL;
+}
+
+/* Rules of a time when qubesd wrote this block would come before our policy. */
+static bool remove_rules(struct work *w, const struct rules *own, const struct child *child)
+{
+    bool found = false;
+    struct str value;
+
+    for (size_t i = own->from; i < own->from + own->n; i++) {
+        const struct present_key *k = &w->present->keys[i];
+
+        if (!is_rule(own, k) || rule_wished(w, child, rule_name(own, k), &value))
             continue;
-        add_remove(w, OP_RULE, w->present->keys[i].path);
+        add_remove(w, OP_RULE, k->path);
         found = true;
     }
     return found;
 }
 
+static bool write_rule(struct work *w, const struct wish *wish, const struct child *child,
+                       const char *name)
+{
+    char path[2 * WISH_PATH_MAX];
+    struct str value;
+    int n = snprintf(path, sizeof(path), "%s/%s", wish->path, name);
+
+    if (n < 0 || (size_t)n >= WISH_PATH_MAX || !rule_wished(w, child, name, &value) ||
+        present_is(w->present, path, value))
+        return false;
+    add_write(w, OP_RULE, path, value, wish);
+    return true;
+}
+
+static bool write_rules(struct work *w, const struct wish *wish, const struct child *child)
+{
+    bool changed = false;
+
+    const struct rules *rules = &child->rules;
+
+    for (size_t i = rules->from; i < rules->from + rules->n; i++)
+        changed = write_rule(w, wish, child, rule_name(rules, &w->present->keys[i])) || changed;
+    return write_rule(w, wish, child, RULE_LAST) || changed;
+}
+
 static void write_block(struct work *w, const struct wish *wish)
 {
+    struct rules own = rules_of(w, wish->path);
+    struct child child = child_of(w, wish);
     char policy[WISH_PATH_MAX];
     int n = snprintf(policy, sizeof(policy), "%s" PRESENT_POLICY, wish->path);
     bool stands, rules;
@@ -172,7 +285,10 @@ static void write_block(struct work *w, const struct wish *wish)
     if (n < 0 || (size_t)n >= sizeof(policy))
         return; /* no address is that long */
     stands = present_is(w->present, policy, STR_LITERAL("accept"));
-    rules = remove_rules(w, wish->path, policy);
+    if (stands && !child.known)
+        return; /* qubesd is about to write them */
+    rules = remove_rules(w, &own, &child);
+    rules = write_rules(w, wish, &child) || rules;
     if (stands && !rules && !(w->flags & PLAN_FRESH))
         return;
     if (!stands)

@@ -9,6 +9,10 @@
  * as policy drop and an empty write to the block, never by removal: qubes-firewall would take a
  * block without policy for an error, and drop is what qubesd itself writes. Keys are removed one by
  * one, since a directory's removal is not heard by who watches a key.
+ *
+ * A firewall block lets an address out at an upper hop. Where the net qube before that hop has rules
+ * there (its block, by qubesd), the block gets the same ones and drops the rest: else its own address
+ * would be a way round them. While qubesd writes those anew, what stands is left alone.
  */
 #pragma once
 
@@ -39,7 +43,7 @@ struct op {
     enum op_kind kind;
     enum op_what what;
     char path[WISH_PATH_MAX];
-    struct str value;        /* OP_WRITE; borrowed from the wish */
+    struct str value;        /* OP_WRITE; borrowed from the wish or what is present */
     const struct wish *wish; /* whose it is; NULL: nobody's any more */
     bool replaces;           /* a key that was there */
 };

@@ -99,21 +99,12 @@ static char *copy(struct str value)
     return s;
 }
 
-/* Of a firewall rule only its being there matters. */
-static struct str what_matters(const char *path, struct str value)
-{
-    const char *name = firewall_name(path);
-
-    return name && strcmp(name, PRESENT_POLICY) != 0 ? STR_LITERAL("") : value;
-}
-
 int present_set(struct present *p, const char *path, struct str value)
 {
     size_t i = present_from(p, path);
     struct present_key *k;
     char *text;
 
-    value = what_matters(path, value);
     if (is_at(p, i, path)) {
         k = &p->keys[i];
         if (k->len == value.len && (value.len == 0 || memcmp(k->value, value.p, value.len) == 0))

@@ -5,7 +5,7 @@
  * with what is wished, and what differs is put right.
  *
  *     /network-server  /network-server-inbound  /network-server/ADDR  /qubes-routing-method/ADDR
- *     /qubes-firewall/ADDR/policy, and of its rules /qubes-firewall/ADDR/NNNN the path alone
+ *     /qubes-firewall/ADDR/policy  /qubes-firewall/ADDR/NNNN
  */
 #pragma once
 

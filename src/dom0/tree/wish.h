@@ -7,7 +7,9 @@
  * For an exposed qube A with hops H0 (its net qube) ... Hn (faces the LAN):
  *   each H   /network-server = marker, /network-server/ADDR = record
  *   H1...Hn  /qubes-firewall/ADDR/policy = accept, then /qubes-firewall/ADDR = "" (only when the
- *            qube keeps its address outward): agent release4.2 and later builds the chain from it
+ *            qube keeps its address outward): agent release4.2 and later builds the chain from it.
+ *            Rules of the net qube before it, as qubesd wrote them there, go into it as well: they
+ *            held for all that came through it, and an address of its own is no way round them
  *   A        /network-server-inbound
  * Whatever cannot be done for one hop is done for none: a way that ends half way is no exposure.
  */
@@ -31,6 +33,7 @@ struct wish {
     const struct qube *where; /* whose QubesDB */
     const struct qube *whose; /* the exposed qube; NULL for the marker */
     struct addr addr;         /* RECORD, FIREWALL */
+    struct addr child;        /* FIREWALL: of the net qube before this one, whose rules hold here too */
     char path[WISH_PATH_MAX];
     char *value; /* owned; NULL for FIREWALL */
 };

@@ -199,6 +199,8 @@ static void append_family(struct work *w, const struct candidate *c, int family,
             return;
         append(w, &wish, x.buf, ret_fits, RECORD_PREFIX "%s", addr);
         wish.kind = WISH_FIREWALL;
+        if (k > 0)
+            wish.child = c->hops[k - 1]->live.ip[family];
         if (wants_firewall(c, k))
             append(w, &wish, NULL, ret_fits, FIREWALL_PREFIX "%s", addr);
     }
