@@ -15,6 +15,7 @@
 
 #define REPAIR_FIRST_USEC 20000   /* several keys are changed in one go */
 #define REPAIR_MAX_USEC   5000000
+#define REPAIR_RULES_USEC 200000  /* most of these are qubesd's, and somebody waits for them */
 #define REPAIR_CALM_USEC  10000000
 
 /* ---- readiness ---- */
@@ -259,9 +260,11 @@ void manager_repair(struct manager *m)
         if (h->repair_due != 0 && h->repair_due <= now) {
             h->repair_due = 0;
             if (manager_apply(m, h, NULL) > 0) {
+                uint64_t limit = h->rules_only ? REPAIR_RULES_USEC : REPAIR_MAX_USEC;
+
                 h->repair_pause = h->repair_pause == 0 ? REPAIR_FIRST_USEC : h->repair_pause * 2;
-                if (h->repair_pause > REPAIR_MAX_USEC)
-                    h->repair_pause = REPAIR_MAX_USEC;
+                if (h->repair_pause > limit)
+                    h->repair_pause = limit;
                 h->repaired_at = now;
                 if (!h->rules_only)
                     report_repair(h);
