@@ -115,21 +115,47 @@ static int plan_rules_add(const struct seal_model *m, const struct rules *wished
     return r;
 }
 
-/* From the last to the first: behind each that goes only our own are left. */
+/* Rules that say more than we know equal none; but a deletion takes the first that looks the same. */
+static bool looks_same(const struct rule *a, const struct rule *b)
+{
+    struct rule x = *a, y = *b;
+
+    x.other = y.other = false;
+    return a->other == b->other && rule_equal(&x, &y);
+}
+
+/* How often it stands in the list; 0 when one like it stands before. */
+static size_t copies_from(const struct rule *list, size_t n, size_t at)
+{
+    size_t copies = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (looks_same(&list[i], &list[at])) {
+            if (i < at)
+                return 0;
+            copies++;
+        }
+    return copies;
+}
+
+/*
+ * Of the priorities from first to last. From the last rule to the first: behind each that goes only our
+ * own are left. The kernel deletes the first of equal ones, so these count where they stand first:
+ * their copies further down decide nothing.
+ */
 static int plan_rules_del(const struct seal_model *m, const struct rules *wished, uint8_t family,
-                          struct items *ops)
+                          uint32_t first, uint32_t last, struct items *ops)
 {
     const struct rule *have = ITEMS(&m->rules, struct rule);
     int r = 0;
 
     for (size_t i = m->rules.n; i-- > 0 && r == 0;) {
-        size_t twice = i;
+        size_t kept = rule_listed(wished->list, wished->n, &have[i]);
 
-        if (have[i].family != family || !in_our_way(&have[i]))
+        if (have[i].family != family || !in_our_way(&have[i]) || have[i].priority < first ||
+            have[i].priority > last)
             continue;
-        while (twice > 0 && !rule_equal(&have[twice - 1], &have[i]))
-            twice--;
-        if (!rule_listed(wished->list, wished->n, &have[i]) || twice > 0)
+        for (size_t n = copies_from(have, m->rules.n, i); n > kept && r == 0; n--)
             r = add_op(ops, &(struct seal_op){OP_RULE_DEL, LAYER_ROUTES, .rule = have[i]});
     }
     return r;
@@ -317,7 +343,7 @@ static bool has_strange_path(const struct seal_model *m, uint8_t family)
  * then no other rule before them. Only now may routes go that stood in front of others, and only
  * then may anything lead to an uplink.
  * A strange route can hide somebody's rule, and be hidden by another: while there is one, nothing
- * passes at all until the end.
+ * passes at all until the end. What others put before that stop goes at once.
  */
 static int plan_family(const struct seal_model *m, const struct wish *w,
                        const struct seal_config *config, uint8_t family, struct items *ops)
@@ -332,6 +358,8 @@ static int plan_family(const struct seal_model *m, const struct wish *w,
 
     if (r == 0 && stopped)
         r = add_op(ops, &(struct seal_op){OP_RULE_ADD, LAYER_ROUTES, .rule = stop});
+    if (r == 0 && stopped)
+        r = plan_rules_del(m, &rules, family, 0, PRIORITY_STOP - 1, ops);
     if (r == 0)
         r = plan_rules_add(m, &rules, true, ops);
     if (r == 0)
@@ -343,7 +371,7 @@ static int plan_family(const struct seal_model *m, const struct wish *w,
     if (r == 0)
         r = plan_rules_add(m, &rules, false, ops);
     if (r == 0)
-        r = plan_rules_del(m, &rules, family, ops);
+        r = plan_rules_del(m, &rules, family, stopped ? PRIORITY_STOP : 0, PRIORITY_LAST, ops);
     if (r == 0)
         r = plan_paths_del(m, &paths, family, PATH_FAIR, ops);
     if (r == 0)
