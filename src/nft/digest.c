@@ -332,3 +332,62 @@ int nft_digest_set(struct nl_sock *s, const struct nft_set *set, uint64_t *ret)
     *ret = h;
     return 0;
 }
+
+struct digest_sets {
+    const char *table, *const *names;
+    size_t n, found;
+    uint64_t *digests; /* 0: not met yet */
+};
+
+static void digest_sets_begin(void *user)
+{
+    struct digest_sets *d = user;
+
+    d->found = 0;
+    (void)memset(d->digests, 0, d->n * sizeof(*d->digests));
+}
+
+static int digest_sets_entry(const struct nlmsghdr *nlh, void *user)
+{
+    static const struct attr_rule policy[] = {
+        [NFTA_SET_TABLE] = {1, ATTR_LEN_ANY}, [NFTA_SET_NAME] = {1, ATTR_LEN_ANY}};
+    struct attr tb[ARRAY_SIZE(policy)];
+    struct digest_sets *d = user;
+    struct nfgenmsg nfg;
+    int r = attr_parse_message(nlh, &nfg, sizeof(nfg), policy, ARRAY_SIZE(policy), tb);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < d->n && attr_is_name(tb[NFTA_SET_TABLE], d->table); i++) {
+        uint64_t h = HASH_START;
+
+        if (!attr_is_name(tb[NFTA_SET_NAME], d->names[i]))
+            continue;
+        r = digest_add_set(nlh, &h);
+        if (r < 0)
+            return r;
+        d->found += d->digests[i] == 0;
+        d->digests[i] = h;
+        break;
+    }
+    return 0;
+}
+
+int nft_digest_sets(struct nl_sock *s, uint8_t family, const char *table, const char *const *names,
+                    size_t n, uint64_t *ret)
+{
+    static const struct nl_dump_ops ops = {.begin = digest_sets_begin, .entry = digest_sets_entry};
+    _cleanup_(freep) uint64_t *digests = calloc(n + 1, sizeof(*digests));
+    struct digest_sets d = {.table = table, .names = names, .n = n, .digests = digests};
+    struct nft_request q;
+    struct nlmsghdr *nlh = nft_request_init(&q, NFT_MSG_GETSET, family);
+    int r = digests != NULL ? nft_request_put_names(nlh, NFTA_SET_TABLE, table, 0, NULL) : -ENOMEM;
+
+    if (r == 0)
+        r = nl_dump(s, nlh, &ops, &d);
+    if (r == 0 && d.found != n)
+        r = -ENOENT;
+    if (r == 0)
+        memcpy(ret, digests, n * sizeof(*ret));
+    return r;
+}

@@ -152,6 +152,9 @@ int nft_digest_chain(struct nl_sock *s, uint8_t family, const char *table, const
                      uint64_t *ret);
 /* The same for what a set is: key type and length, flags, data type; not its elements. */
 int nft_digest_set(struct nl_sock *s, const struct nft_set *set, uint64_t *ret);
+/* Of several sets of one table, by one request: ret[i] is that of names[i]. -ENOENT: one is missing. */
+int nft_digest_sets(struct nl_sock *s, uint8_t family, const char *table, const char *const *names,
+                    size_t n, uint64_t *ret);
 
 /*
  * The monitor hears NFT_MSG_NEWGEN only (a socket filter drops the rest in the kernel), so a batch

@@ -20,7 +20,7 @@ static const char text_ip6[] =
     ;
 
 /* What the older package's defect NS-12 was: a ruleset of another shape must close, not crash. */
-int skeleton_find_platform(struct nl_sock *nft, enum family_index family, const char **ret_missing)
+static int find_platform(struct nl_sock *nft, enum family_index family, const char **ret_missing)
 {
     static const char *const texts[FAMILIES][4] = {
         {"no table \"ip qubes\"", "no chain \"custom-forward\" in table \"ip qubes\"",
@@ -62,43 +62,89 @@ static int add_chain(struct nl_sock *nft, enum family_index family, const char *
     return r;
 }
 
-static int add_set(struct nl_sock *nft, const struct nft_set *set, struct skeleton_digest *d)
+static int add_sets(struct nl_sock *nft, enum family_index family, const char *table,
+                    const char *const *names, size_t n, struct skeleton_digest *d)
 {
-    int r = nft_digest_set(nft, set, &d->parts[d->n]);
+    int r = nft_digest_sets(nft, elements_family(family), table, names, n, &d->parts[d->n]);
 
     if (r == 0)
-        d->n++;
+        d->n += n;
     return r;
+}
+
+struct skeleton_reading {
+    enum family_index family;
+    struct skeleton_digest digest;
+};
+
+static int read_whole(struct nl_sock *nft, void *user)
+{
+    static const char *const chains[] = {"prerouting", "output", "postrouting", "forward",
+                                         "served",     "first",  "rate-limit"};
+    const char *platform[OBJECT_SETS], *own[OBJECT_SETS + 6] = {"put-back", "guard", "cut",
+                                                                "buckets",  "peers", "offloaded"};
+    struct skeleton_reading *reading = user;
+    enum family_index family = reading->family;
+    struct skeleton_digest *d = &reading->digest;
+    size_t n_platform = 0, n_own = 6;
+    int r;
+
+    d->n = 0;
+    r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_ENTRY, d);
+    if (r == 0)
+        r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_SOME, d);
+    if (r == 0)
+        r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_PUBLISHED, d);
+    for (size_t i = 0; i < ARRAY_SIZE(chains) && r == 0; i++)
+        r = add_chain(nft, family, TABLE_OWN, chains[i], d);
+    for (unsigned kind = 0; kind < OBJECT_SETS; kind++) {
+        const char *name = elements_set((enum object_kind)kind, family).name;
+
+        if (OBJECT_IS_ACCESS(kind))
+            platform[n_platform++] = name;
+        else if (!OBJECT_IS_PLATFORMS(kind))
+            own[n_own++] = name;
+    }
+    if (r == 0)
+        r = add_sets(nft, family, TABLE_PLATFORM, platform, n_platform, d);
+    return r == 0 ? add_sets(nft, family, TABLE_OWN, own, n_own, d) : r;
 }
 
 int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton_digest *ret)
 {
-    uint8_t nf = elements_family(family);
-    const struct nft_set own[] = {{nf, TABLE_OWN, "put-back"}, {nf, TABLE_OWN, "guard"},
-                                  {nf, TABLE_OWN, "cut"},      {nf, TABLE_OWN, "buckets"},
-                                  {nf, TABLE_OWN, "peers"},    {nf, TABLE_OWN, "offloaded"}};
-    static const char *const chains[] = {"prerouting", "output", "postrouting", "forward",
-                                         "served",     "first",  "rate-limit"};
-    struct skeleton_digest d = {.n = 0};
-    int r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_ENTRY, &d);
+    struct skeleton_reading reading = {.family = family};
+    int r = nft_read_whole(nft, read_whole, &reading);
 
     if (r == 0)
-        r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_SOME, &d);
-    if (r == 0)
-        r = add_chain(nft, family, TABLE_PLATFORM, CHAIN_PUBLISHED, &d);
-    for (size_t i = 0; i < ARRAY_SIZE(chains) && r == 0; i++)
-        r = add_chain(nft, family, TABLE_OWN, chains[i], &d);
-    for (unsigned kind = 0; kind < OBJECT_SETS && r == 0; kind++) {
-        struct nft_set set = elements_set((enum object_kind)kind, family);
-
-        if (!OBJECT_IS_PLATFORMS(kind))
-            r = add_set(nft, &set, &d);
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(own) && r == 0; i++)
-        r = add_set(nft, &own[i], &d);
-    if (r == 0)
-        *ret = d;
+        *ret = reading.digest;
     return r;
+}
+
+static int look_at_families(struct nl_sock *nft, void *user)
+{
+    struct skeleton_look *looks = user;
+    int r = 0;
+
+    for (unsigned f = 0; f < FAMILIES && r == 0; f++) {
+        looks[f] = (struct skeleton_look){.missing = NULL};
+        r = find_platform(nft, (enum family_index)f, &looks[f].missing);
+        if (r < 0 || looks[f].missing != NULL)
+            continue;
+        r = skeleton_read(nft, (enum family_index)f, &looks[f].ours);
+        if (r == -ENOENT)
+            r = 0;
+        if (r == 0)
+            r = nft_count_jumps(nft, elements_family((enum family_index)f), TABLE_PLATFORM,
+                                CHAIN_HOOK, CHAIN_ENTRY);
+        looks[f].jump = r > 0;
+        r = r < 0 ? r : 0;
+    }
+    return r;
+}
+
+int skeleton_look(struct nl_sock *nft, struct skeleton_look ret[static FAMILIES])
+{
+    return nft_read_whole(nft, look_at_families, ret);
 }
 
 bool skeleton_equal(const struct skeleton_digest *a, const struct skeleton_digest *b)
@@ -106,25 +152,18 @@ bool skeleton_equal(const struct skeleton_digest *a, const struct skeleton_diges
     return a->n > 0 && a->n == b->n && memcmp(a->parts, b->parts, a->n * sizeof(*a->parts)) == 0;
 }
 
-int skeleton_load(const char *nft_program, enum family_index family, char *err, size_t err_size)
+int skeleton_load(const char *nft_program, unsigned families, char *err, size_t err_size)
 {
-    return nft_load_text(nft_program, family == FAMILY_IP6 ? text_ip6 : text_ip4, err, err_size);
-}
+    char text[sizeof(text_ip4) + sizeof(text_ip6)] = "";
+    size_t len = 0;
 
-int skeleton_load_all(const char *nft_program, char *err, size_t err_size)
-{
-    char text[sizeof(text_ip4) + sizeof(text_ip6)];
-
-    memcpy(text, text_ip4, sizeof(text_ip4) - 1);
-    memcpy(text + sizeof(text_ip4) - 1, text_ip6, sizeof(text_ip6));
+    if (families & 1u << FAMILY_IP4) {
+        memcpy(text, text_ip4, sizeof(text_ip4));
+        len = sizeof(text_ip4) - 1;
+    }
+    if (families & 1u << FAMILY_IP6)
+        memcpy(text + len, text_ip6, sizeof(text_ip6));
     return nft_load_text(nft_program, text, err, err_size);
-}
-
-int skeleton_has_jump(struct nl_sock *nft, enum family_index family)
-{
-    int n = nft_count_jumps(nft, elements_family(family), TABLE_PLATFORM, CHAIN_HOOK, CHAIN_ENTRY);
-
-    return n > 0 ? 1 : n;
 }
 
 int skeleton_vpn_seal_present(struct nl_sock *nft)

@@ -19,21 +19,24 @@ struct skeleton_digest {
     size_t n; /* 0: unknown */
 };
 
-/*
- * Is the platform's ruleset one that we know? *ret_missing: NULL when it is, else what was looked
- * for, as static text for people. 0 or -errno.
- */
-int skeleton_find_platform(struct nl_sock *nft, enum family_index family, const char **ret_missing);
+/* What is there of one family, at one moment. */
+struct skeleton_look {
+    const char *missing; /* of the platform's ruleset, as static text; NULL: it is one that we know */
+    struct skeleton_digest ours; /* n 0: something is missing */
+    bool jump;                   /* from custom-forward */
+};
+int skeleton_look(struct nl_sock *nft, struct skeleton_look ret[static FAMILIES]);
 
 /* What is there of ours. -ENOENT: something is missing. */
 int skeleton_read(struct nl_sock *nft, enum family_index family, struct skeleton_digest *ret);
 bool skeleton_equal(const struct skeleton_digest *a, const struct skeleton_digest *b);
 
-/* Loads the text with the nft program; err gets what nft said. Never creates the platform's table. */
-int skeleton_load(const char *nft_program, enum family_index family, char *err, size_t err_size);
-/* Both families in one transaction: starting nft costs more than what it does. */
-int skeleton_load_all(const char *nft_program, char *err, size_t err_size);
+/*
+ * Loads the text of some families (bits, 1 << family) with the nft program, in one transaction:
+ * starting nft costs more than what it does. err gets what nft said. Never creates the platform's
+ * tables.
+ */
+int skeleton_load(const char *nft_program, unsigned families, char *err, size_t err_size);
 
-/* Is the jump from custom-forward in place? And the seal of a VPN qube? 1, 0, -errno. */
-int skeleton_has_jump(struct nl_sock *nft, enum family_index family);
+/* Is the seal of a VPN qube there? 1, 0, -errno. */
 int skeleton_vpn_seal_present(struct nl_sock *nft);

@@ -677,6 +677,32 @@ static void test_digest_changes(void **state)
     assert_int_equal(nft_digest_set(sock, &none, &d), -ENOENT);
 }
 
+/* By one request what else takes one for each: in any order, of this table and family alone. */
+static void test_digest_of_many(void **state)
+{
+    static const char *const names[] = {"from", "b", "a"};
+    static const char *const missing[] = {"from", "none"};
+    const struct nft_set a = {NFPROTO_IPV4, "qubes", "a"}, b = {NFPROTO_IPV4, "qubes", "b"};
+    uint64_t d[ARRAY_SIZE(names)] = {0}, before[ARRAY_SIZE(names)];
+
+    (void)state;
+    load("add set ip qubes a { type ipv4_addr; }; add map ip qubes b { type ipv4_addr : ipv4_addr; };"
+         "add table ip other; add set ip other a { type mark; }; add set ip other none { type mark; };"
+         "add table ip6 qubes; add set ip6 qubes a { type mark; }; add set ip6 qubes none { type mark; }");
+    assert_int_equal(nft_digest_sets(sock, NFPROTO_IPV4, "qubes", names, ARRAY_SIZE(names), d), 0);
+    assert_true(d[0] == set_digest(&set_from));
+    assert_true(d[1] == set_digest(&b));
+    assert_true(d[2] == set_digest(&a));
+    memcpy(before, d, sizeof(d));
+    assert_int_equal(nft_digest_sets(sock, NFPROTO_IPV4, "qubes", missing, 2, d), -ENOENT);
+    assert_int_equal(nft_digest_sets(sock, NFPROTO_IPV4, "nothing", names, 3, d), -ENOENT);
+    assert_memory_equal(before, d, sizeof(d));
+    load("delete set ip qubes a; add set ip qubes a { type ipv4_addr; flags timeout; }");
+    assert_int_equal(nft_digest_sets(sock, NFPROTO_IPV4, "qubes", names, ARRAY_SIZE(names), d), 0);
+    assert_true(d[0] == before[0] && d[1] == before[1] && d[2] != before[2]);
+    assert_int_equal(nft_digest_sets(sock, NFPROTO_IPV4, "qubes", names, 0, d), 0);
+}
+
 static void test_load(void **state)
 {
     char err[256], small[8];
@@ -761,6 +787,7 @@ int main(void)
         cmocka_unit_test_setup(test_jumps, setup),
         cmocka_unit_test_setup(test_digest_stays, setup),
         cmocka_unit_test_setup(test_digest_changes, setup),
+        cmocka_unit_test_setup(test_digest_of_many, setup),
         cmocka_unit_test_setup(test_load, setup),
         cmocka_unit_test(test_load_limits),
     };
