@@ -12,39 +12,6 @@
 #include "dom0/expose/when.h"
 #include "dom0/expose/words.h"
 
-const char *show_problem_name(enum problem_kind kind)
-{
-    switch (kind) {
-    case PROBLEM_GRAMMAR:
-        return "grammar";
-    case PROBLEM_ADDRESS:
-        return "address";
-    case PROBLEM_DUPLICATE:
-        return "duplicate";
-    case PROBLEM_PORT:
-        return "port";
-    case PROBLEM_NO_NETVM:
-        return "no-netvm";
-    case PROBLEM_HOP_HALTED:
-        return "hop-halted";
-    case PROBLEM_HOP_LACKS:
-        return "hop-lacks";
-    case PROBLEM_HOP_VPN:
-        return "hop-vpn";
-    case PROBLEM_HOP_CHANGING:
-        return "hop-changing";
-    case PROBLEM_TOO_LONG:
-        return "too-long";
-    case PROBLEM_EXPIRED:
-        return "expired";
-    case PROBLEM_HALTED:
-        return "halted";
-    case PROBLEM_INCOMPLETE:
-        return "incomplete";
-    }
-    return "?";
-}
-
 /* "sys-firewall, sys-net" */
 static const char *way_out(const struct session *s, const struct qube *q, char *buf, size_t size)
 {
@@ -147,7 +114,7 @@ static json_t *problems_json(const struct session *s, const struct qube *q)
 
         if (p->whose != q)
             continue;
-        one = json_pack("{s:s, s:o}", "kind", show_problem_name(p->kind), "why",
+        one = json_pack("{s:s, s:o}", "kind", problem_name(p->kind), "why",
                         say_json_text(p->why));
         if (p->hop != NULL)
             (void)json_object_set_new(one, "hop", json_string(p->hop->name));

@@ -13,7 +13,5 @@ json_t *show_qube_json(const struct session *s, const struct qube *q);
 /* What wish.h says against it, one paragraph each. Returns how many. */
 size_t show_problems(const struct session *s, const struct qube *q);
 
-const char *show_problem_name(enum problem_kind kind); /* "hop-halted", for JSON */
-
 struct options;
 int expose_show(const struct options *o);

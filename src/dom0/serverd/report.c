@@ -76,39 +76,6 @@ static int priority_of(enum problem_kind kind)
     return LOG_WARNING;
 }
 
-const char *report_problem_name(enum problem_kind kind)
-{
-    switch (kind) {
-    case PROBLEM_GRAMMAR:
-        return "grammar";
-    case PROBLEM_ADDRESS:
-        return "address";
-    case PROBLEM_DUPLICATE:
-        return "duplicate";
-    case PROBLEM_PORT:
-        return "port";
-    case PROBLEM_NO_NETVM:
-        return "no-netvm";
-    case PROBLEM_HOP_HALTED:
-        return "hop-halted";
-    case PROBLEM_HOP_LACKS:
-        return "hop-lacks";
-    case PROBLEM_HOP_VPN:
-        return "hop-vpn";
-    case PROBLEM_HOP_CHANGING:
-        return "hop-changing";
-    case PROBLEM_TOO_LONG:
-        return "too-long";
-    case PROBLEM_EXPIRED:
-        return "expired";
-    case PROBLEM_HALTED:
-        return "halted";
-    case PROBLEM_INCOMPLETE:
-        return "incomplete";
-    }
-    return "unknown";
-}
-
 static void report_opened(const struct wished *before, const struct wished *after)
 {
     for (size_t i = 0; i < after->all.n; i++) {
@@ -153,7 +120,7 @@ void report_changes(const struct wished *before, const struct wished *after)
     report_opened(before, after);
     for (size_t i = 0; i < after->n_problems; i++) {
         const struct wished_problem *p = &after->problems[i];
-        struct log_fields fields = {.qube = p->whose, .action = report_problem_name(p->kind)};
+        struct log_fields fields = {.qube = p->whose, .action = problem_name(p->kind)};
 
         if (!has_problem(before, p))
             log_event(priority_of(p->kind), &fields, "%s%s%s", p->whose,

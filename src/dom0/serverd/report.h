@@ -16,5 +16,3 @@ void report_event(const struct admin_event *e); /* debug */
 void report_repair(const struct hop *h);
 void report_hop_ready(const struct hop *h);
 void report_hop_lost(const struct hop *h, int error);
-
-const char *report_problem_name(enum problem_kind kind);

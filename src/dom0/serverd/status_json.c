@@ -75,7 +75,7 @@ static json_t *problems_json(const struct manager *m)
 
         (void)json_array_append_new(
             all, json_pack("{s:s, s:s, s:s, s:i, s:o}", "qube", p->whose, "hop", p->hop, "kind",
-                           report_problem_name(p->kind), "family",
+                           problem_name(p->kind), "family",
                            p->family == AF_INET6 ? 6 : p->family == AF_INET ? 4 : 0, "why",
                            text(p->why)));
     }

@@ -10,6 +10,39 @@
 #include "base/cleanup.h"
 #include "dom0/tree/wish_steps.h"
 
+const char *problem_name(enum problem_kind kind)
+{
+    switch (kind) {
+    case PROBLEM_GRAMMAR:
+        return "grammar";
+    case PROBLEM_ADDRESS:
+        return "address";
+    case PROBLEM_DUPLICATE:
+        return "duplicate";
+    case PROBLEM_PORT:
+        return "port";
+    case PROBLEM_NO_NETVM:
+        return "no-netvm";
+    case PROBLEM_HOP_HALTED:
+        return "hop-halted";
+    case PROBLEM_HOP_LACKS:
+        return "hop-lacks";
+    case PROBLEM_HOP_VPN:
+        return "hop-vpn";
+    case PROBLEM_HOP_CHANGING:
+        return "hop-changing";
+    case PROBLEM_TOO_LONG:
+        return "too-long";
+    case PROBLEM_EXPIRED:
+        return "expired";
+    case PROBLEM_HALTED:
+        return "halted";
+    case PROBLEM_INCOMPLETE:
+        return "incomplete";
+    }
+    return "unknown";
+}
+
 static int compare_wish(const void *a, const void *b)
 {
     const struct wish *x = a, *y = b;

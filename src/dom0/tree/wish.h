@@ -64,6 +64,9 @@ enum problem_kind { /* for --json and exit statuses; the text says it to people 
     PROBLEM_INCOMPLETE, /* qubesd has not told (or nonsense) about the qube or the hop */
 };
 
+/* "hop-halted", for --json and the journal. */
+const char *problem_name(enum problem_kind kind);
+
 struct problem {
     enum problem_kind kind;
     const struct qube *whose; /* the qube that somebody asked to expose */
