@@ -13,4 +13,6 @@
 #define ROUTER_TICK_US             10000000u /* read back what the kernel does not notify */
 #define ROUTER_ADOPT_US            60000000u /* without QubesDB at the start: keep this long */
 #define ROUTER_NFT_SPACING_US      30000u    /* least time between two looks at foreign changes */
-#define ROUTER_CONFLICT_RETRY_US   30000000u /* another host has the address: ask again */
+/* Another host has the address: ask again after the least, twice that ... up to the most. */
+#define ROUTER_CONFLICT_LEAST_US   1000000u
+#define ROUTER_CONFLICT_MOST_US    30000000u

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "router/limits.h"
 #include "router/model_strays.h"
 
 static int compare_slot(const void *a, const void *b)
@@ -176,6 +177,32 @@ bool model_drop_idle(struct model *m, struct slot *slot)
     slot_free(slot);
     m->n_slots--;
     return true;
+}
+
+/* ---- conflicts ---- */
+
+void model_conflict_note(struct conflict *c, uint32_t uplink_index, const uint8_t mac[static 6],
+                         uint64_t now_us)
+{
+    bool first = c->wait_us == 0 || (!c->present && now_us >= c->again_us);
+
+    c->wait_us = first ? ROUTER_CONFLICT_LEAST_US : 2 * c->wait_us;
+    if (c->wait_us > ROUTER_CONFLICT_MOST_US)
+        c->wait_us = ROUTER_CONFLICT_MOST_US;
+    c->present = true;
+    memcpy(c->mac, mac, sizeof(c->mac));
+    c->uplink_index = uplink_index;
+    c->again_us = now_us + c->wait_us;
+}
+
+void model_conflict_ask(struct conflict *c, uint64_t now_us)
+{
+    c->again_us = now_us + ROUTER_CONFLICT_MOST_US;
+}
+
+void model_conflict_restart(struct conflict *c)
+{
+    c->again_us = c->wait_us = 0;
 }
 
 /* ---- what the kernel has of ours ---- */

@@ -101,8 +101,20 @@ struct conflict {
     bool present;
     uint8_t mac[6];
     uint32_t uplink_index;
-    uint64_t again_us; /* when to ask again, CLOCK_MONOTONIC */
+    uint64_t again_us; /* when to ask again, CLOCK_MONOTONIC; once it is resolved: till when it counts */
+    uint64_t wait_us;  /* the last pause; 0: there was none */
 };
+
+/*
+ * Another host has the address; and it is asked whether it still does. Each time that it does the
+ * pause is twice as long. A conflict that is back soon after it was resolved goes on where it was: a
+ * host that claims but never answers must not be fought for its address every second.
+ */
+void model_conflict_note(struct conflict *c, uint32_t uplink_index, const uint8_t mac[static 6],
+                         uint64_t now_us);
+void model_conflict_ask(struct conflict *c, uint64_t now_us);
+/* The network is another one, or somebody says that all is well: ask now, and often at first. */
+void model_conflict_restart(struct conflict *c);
 
 struct counters {
     bool known;           /* the kernel counts for it, and was read */

@@ -158,10 +158,7 @@ static void on_conflict(const struct addr *addr, uint32_t index, const uint8_t *
         watch_remove(m->watch, addr, index);
         return;
     }
-    slot->conflict.present = true;
-    memcpy(slot->conflict.mac, mac, sizeof(slot->conflict.mac));
-    slot->conflict.uplink_index = index;
-    slot->conflict.again_us = clock_now_us() + ROUTER_CONFLICT_RETRY_US;
+    model_conflict_note(&slot->conflict, index, mac, clock_now_us());
     watch_remove(m->watch, addr, index);
     model_touch(m->model, slot);
     /* at once, not after other events: no answer of ours may follow that of the other host */
@@ -201,7 +198,7 @@ static void ask_again(struct slot *slot, void *user)
     if (!slot->conflict.present)
         return;
     if (slot->conflict.again_us <= c->now) {
-        slot->conflict.again_us = c->now + ROUTER_CONFLICT_RETRY_US;
+        model_conflict_ask(&slot->conflict, c->now);
         /* a link that is gone has no other host either */
         if (watch_ask(c->m->watch, &slot->addr, slot->conflict.uplink_index) < 0) {
             slot->conflict.present = false;
@@ -237,7 +234,7 @@ static void find_next(struct slot *slot, void *user)
 static void ask_soon(struct slot *slot, void *user)
 {
     (void)user;
-    slot->conflict.again_us = 0;
+    model_conflict_restart(&slot->conflict);
 }
 
 void sources_ask_conflicts(struct manager *m)
@@ -455,7 +452,8 @@ static int add_timers(struct manager *m)
     if (r >= 0)
         r = add_timer(m, CLOCK_MONOTONIC, EXACT, &m->rules_timer, on_rules_timer);
     if (r >= 0)
-        r = add_timer(m, CLOCK_MONOTONIC, LAZY, &m->conflict_timer, on_conflict_timer);
+        r = add_timer(m, CLOCK_MONOTONIC, ROUTER_CONFLICT_LEAST_US / 10, &m->conflict_timer,
+                      on_conflict_timer);
     if (r >= 0)
         r = add_timer(m, CLOCK_REALTIME, EXACT, &m->expiry_timer, on_expiry);
     if (r >= 0)

@@ -373,12 +373,44 @@ static void test_sysctl_list(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Another host has the address: asked for again soon at first, then less and less often. */
+static void test_conflict_pauses(void **state)
+{
+    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+    static const unsigned pauses[] = {1, 2, 4, 8, 16, 30, 30};
+    const uint64_t second = 1000000;
+    struct conflict c = {.present = false};
+    uint64_t now = 5;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(pauses); i++) {
+        model_conflict_note(&c, 2, mac, now);
+        assert_true(c.present && c.uplink_index == 2 && memcmp(c.mac, mac, 6) == 0);
+        assert_int_equal(c.again_us, now + pauses[i] * second);
+        now = c.again_us;
+        model_conflict_ask(&c, now);
+        assert_true(c.again_us > now); /* asked once, not in a loop */
+        c.present = i % 2 == 0;        /* resolved, but back at once: the same conflict */
+        now += second / 10;
+    }
+    c.present = false;
+    now += 60 * second; /* and gone for good: the next is a new one */
+    model_conflict_note(&c, 3, mac, now);
+    assert_int_equal(c.again_us, now + second);
+    model_conflict_note(&c, 3, mac, now);
+    model_conflict_restart(&c);
+    assert_true(c.present && c.again_us <= now);
+    model_conflict_note(&c, 3, mac, now);
+    assert_int_equal(c.again_us, now + second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vif_names), TEST(test_uplinks), TEST(test_ever_uplink),
         TEST(test_host_routes),           TEST(test_touches), TEST(test_order_is_no_change),
         TEST(test_actual),                cmocka_unit_test(test_sysctl_list),
+        cmocka_unit_test(test_conflict_pauses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
