@@ -291,17 +291,17 @@ class Oracle:
     def _leads(self, edge, source, family, proto, port):
         for one in self.exposures:
             if one.hops[-1] is edge and family in one.open:
-                for rule in one.publish:
-                    if rule.proto == proto and rule.lo <= port <= rule.hi:
-                        return one, rule.inside + port - rule.lo, rule.takes(proto, port, source)
+                rules = [rule for rule in one.publish if rule.proto == proto and rule.lo <= port <= rule.hi]
+                if rules:
+                    return one, rules[0].inside + port - rules[0].lo, any(rule.takes(proto, port, source) for rule in rules)
         return None, None, False
 
     def _published(self, edge, source, family, proto, port, within=False):
         one, inside, taken = self._leads(edge, source, family, proto, port)
         if one is None or one.vm.state == "Paused":
             return False
-        if not taken:  # whoever may reach the port inside is let through outside too
-            return None if one.accepts(one.hops[-1], proto, inside, source) else False
+        if not taken:
+            return False
         return (self._enters(one.hops[:-1] if within else one.hops, source) and
                 all(one.accepts(hop, proto, inside, source) for hop in one.hops[:-1]))
 
@@ -317,8 +317,8 @@ class Oracle:
         if not self.leaves(source, own, hops, position, address):
             return False
         seen = self.mask(source, own, hops, position - 1)
-        one, _inside, _taken = self._leads(edge, seen, family_of(address), proto, port)
-        if one is None:
+        one, _inside, taken = self._leads(edge, seen, family_of(address), proto, port)
+        if one is None or not taken:
             return False
         if one.vm is source or set(one.hops[:-1]) & set(hops[:position]):
             return None                 # in and out by one vif: from itself, or a hop's own address comes back to it

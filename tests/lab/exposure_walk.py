@@ -40,7 +40,7 @@ ADDRESSES6 = tuple(f"2001:db8:16::{number}" for number in (25, 26, 27, 28)) + (N
 ALLOW = (None, None, "", "any", "tcp/80", "tcp/80", "tcp/81; udp/90", "tcp/80 from 192.168.16.10",
          "tcp/80 from 192.168.16.0/24", "udp/90;icmp", "tcp/80;tcp/81 from 10.137.0.0/16", "tcp/nonsense")
 PUBLISH = (None, "tcp/8080:80", "tcp/8080:80", "tcp/8081:81; udp/8090:90", "tcp/8080-8081:80-81",
-           "tcp/8081:80 from 192.168.16.10", "tcp/8080:", "")
+           "tcp/8081:80 from 192.168.16.10", "tcp/8080:80 from 192.168.16.11,10.137.0.0/16;udp/8090:90", "tcp/8080:", "")
 EXPIRES = (None, "2099-01-01T00:00:00Z", "2001-01-01T00:00:00Z")
 INSIDE = ("tcp/80", "tcp/81", "udp/90", "icmp")
 OUTSIDE = ("tcp/80", "tcp/8080", "tcp/8081", "udp/8090")

@@ -20,7 +20,7 @@ def asked(lab):
     dom0 = Dom0(lab(flavoured(topologies.TWO_CHAINS, "4.3")), "4.3")
 
     def ask(source, address, proto="tcp", port=80):
-        where = source if source == LAN or ":" in source else dom0[source]
+        where = source if source[0].isdigit() else dom0[source]
         return exposure_oracle.Oracle(dom0).reaches(where, address, proto, port)
 
     ask.dom0 = dom0
@@ -45,6 +45,12 @@ def test_oracle(asked):
     assert asked(LAN, "192.168.16.2", "tcp", 8080) and asked("hidden", "192.168.16.2", "tcp", 8080)
     assert not asked(LAN, web) and not asked(LAN, "192.168.16.3", "tcp", 8080) and not asked("hidden", web)
     assert asked("other", web), "the port inside is open to who is beside it at an inner hop"
+    dom0.set_feature("web", "network-server.allow", "tcp/80")
+    dom0.set_feature("web", "network-server.publish", "tcp/8080:80 from 192.168.16.11; tcp/8080:80 from 192.168.16.26")
+    assert asked(LAN, web) and not asked(LAN, "192.168.16.2", "tcp", 8080), "who may ask the qube may not ask there"
+    assert asked("hidden", "192.168.16.2", "tcp", 8080) and asked("192.168.16.11", "192.168.16.2", "tcp", 8080)
+    dom0.set_feature("web", "network-server.allow", "")
+    dom0.set_feature("web", "network-server.publish", "tcp/8080:80")
     dom0.set_feature("hidden", "network-server.publish", "tcp/8000-8100")
     assert not asked(LAN, "192.168.16.2", "tcp", 8080) and not exposure_oracle.exposures(dom0)
     dom0.set_netvm("hidden", "sys-net2")
