@@ -111,6 +111,7 @@ static bool may_stay(const struct work *w, const struct present_key *k)
 
 /* ---- blocks of upper hops ---- */
 
+#define POLICY      (&PRESENT_POLICY[1]) /* its name below a block */
 #define RULE_ACCEPT "action=accept"
 #define RULE_DROP   "action=drop"
 #define RULE_LAST   "9999" /* qubes-firewall takes four digits, and reads them in order */
@@ -141,7 +142,7 @@ static const char *rule_name(const struct rules *r, const struct present_key *k)
 
 static bool is_rule(const struct rules *r, const struct present_key *k)
 {
-    return strcmp(rule_name(r, k), PRESENT_POLICY + 1) != 0;
+    return strcmp(rule_name(r, k), POLICY) != 0;
 }
 
 static void remove_all_rules(struct work *w, const struct rules *r)
@@ -220,7 +221,7 @@ static bool rule_wished(const struct work *w, const struct child *child, const c
     char path[2 * WISH_PATH_MAX];
     const struct present_key *k;
 
-    if (child->open || strcmp(name, PRESENT_POLICY + 1) == 0)
+    if (child->open || strcmp(name, POLICY) == 0)
         return false;
     *ret = STR_LITERAL(RULE_DROP);
     if (strcmp(name, RULE_LAST) == 0)
