@@ -12,10 +12,10 @@ from lab.node import wait_until
 from lab.router import SLOW
 from lab.topologies import TARGET, TARGET6
 from lab.topology import Link
-from lab.vpn import SEAL, TUNNEL, available
+from lab.vpn import SEAL, TUNNEL, Wish, available
 from lab.vpn_flood import Flood
 from lab.vpn_provider import way
-from lab.vpn_seal import Sealed
+from lab.vpn_seal import CARRIER, Sealed
 
 pytestmark = pytest.mark.skipif(not available(SEAL), reason="the seal is not built")
 
@@ -254,10 +254,28 @@ def test_the_link_is_not_asked_for_strangers(lab, address):
     """A local process bound to the uplink makes the kernel take anybody for a neighbour; without layer N only the gates
     are left to see the question."""
     box = Sealed(lab, layers="RG")
+    assert address not in _asked_for(box, address)
+
+
+def _asked_for(box, address):
+    """Whom the link is asked for while a process bound to the uplink sends to this address."""
     with box.vpn.netvm.sniff(box.vpn.vif) as frames_seen:
         box.vpn.run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-I", "eth0", address], check=False)
     asked = [packet for packet in frames_seen.packets if packet.scapy.haslayer("ARP") or
              packet.scapy.haslayer("ICMPv6ND_NS")]
-    targets = {packet.scapy["ARP"].pdst if packet.scapy.haslayer("ARP") else packet.scapy["ICMPv6ND_NS"].tgt
-               for packet in asked}
-    assert address not in targets
+    return {packet.scapy["ARP"].pdst if packet.scapy.haslayer("ARP") else packet.scapy["ICMPv6ND_NS"].tgt
+            for packet in asked}
+
+
+def test_the_link_is_asked_for_a_carrier_that_is_on_it_alone(lab):
+    """Behind a gateway a carrier is a stranger on the link; on the link it must be found."""
+    box = Sealed(lab, layers="RG")
+    wish = Wish(box.seal)
+    assert wish.set([CARRIER]) == "ok"
+    address = CARRIER[1]
+    assert address not in _asked_for(box, address)
+    box.vpn.batch(f"route add {address.rsplit('.', 1)[0]}.0/24 dev eth0\n")
+    wait_until(lambda: address in _asked_for(box, address), 5 * SLOW, "the gate lets the question through")
+    box.vpn.batch(f"route del {address.rsplit('.', 1)[0]}.0/24 dev eth0\n")
+    wait_until(lambda: address not in _asked_for(box, address), 5 * SLOW, "the gate is shut again")
+    wish.close()

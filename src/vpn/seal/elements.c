@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -226,15 +227,35 @@ static int add_gateways(const struct seal_model *m, struct items *list)
     return 0;
 }
 
+/*
+ * Does a route lead to it without a gateway? Of others the kernel may not ask: it does so for any
+ * process whose socket is bound to the uplink, whatever the rules and routes say.
+ */
+static bool is_on_link(const struct seal_model *m, const struct addr *a)
+{
+    for (size_t i = 0; i < m->paths.n; i++) {
+        const struct path *p = &ITEMS(&m->paths, struct path)[i];
+        const struct rt_link *link = p->oif == 0 ? NULL : model_link(m, p->oif);
+
+        if (p->table == SEAL_TABLE_MAIN && p->type == RTN_UNICAST && !p->other &&
+            p->gateway.family == 0 && link != NULL && link_kind(link) == LINK_UPLINK &&
+            prefix_contains(&p->dst, a))
+            return true;
+    }
+    return false;
+}
+
 /* Whom the kernel may look for on an uplink's link. */
 static int add_near(const struct wish *w, const struct seal_model *m, struct items *list)
 {
     int r = add_gateways(m, list);
 
     for (size_t i = 0; i < w->n_carriers && r == 0; i++)
-        r = add_addr(list, SET_G_NEAR4, &w->carriers[i].addr);
+        if (is_on_link(m, &w->carriers[i].addr))
+            r = add_addr(list, SET_G_NEAR4, &w->carriers[i].addr);
     for (size_t i = 0; i < w->n_resolvers && r == 0; i++)
-        r = add_addr(list, SET_G_NEAR4, &w->resolvers[i]);
+        if (is_on_link(m, &w->resolvers[i]))
+            r = add_addr(list, SET_G_NEAR4, &w->resolvers[i]);
     return r;
 }
 
