@@ -14,6 +14,7 @@ TAG = re.compile(rb"LK(\d{3})([a-z])([ASTLPDKU])-sluice")
 TAG_END = b"-sluice"
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 SYN, RST, ACK, FIN = 2, 4, 16, 1
+ARP = {1: "request", 2: "reply"}
 
 
 def tag(number, variant="a", actor="A"):
@@ -140,7 +141,8 @@ class Parsed:
 
     def __str__(self):
         if self.ethertype == 0x0806:
-            return f"ARP {self.src} asks or tells {self.dst}"
+            operation = int.from_bytes(self.body[6:8], "big")
+            return f"ARP {ARP.get(operation, f'operation {operation}')} {self.src} > {self.dst}"
         if not self.src:
             return f"frame of type {self.ethertype:04x}"
         name = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMP6: "ICMPv6"}.get(self.proto, f"protocol {self.proto}")

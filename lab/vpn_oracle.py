@@ -14,8 +14,8 @@ in the qubes    nothing that began at a server or beside the uplink.            
     assert not report.leaks, report
 
 A frame is a carrier's by its tuple and only when no tag (lab/vpn_frames.py) is in it: every packet that a test sends
-holds one, and the client's own packets hold none. Frames are counted by class and not kept; leaks are kept (the first
-few thousand). A witness that lost frames says so: blind() is then true and its report worth nothing.
+holds one, and the client's own packets hold none. Frames are counted by class and not kept; of each sort of
+leak the first few are kept. A witness that lost frames says so: blind() is then true and its report worth nothing.
 """
 
 import bisect
@@ -38,7 +38,7 @@ from lab.vpn_provider import NAME, SITES, parse_question
 
 _ETH_P_ALL, _SO_TIMESTAMPNS, _SO_ATTACH_FILTER = 3, 35, 26
 _SOL_PACKET, _PACKET_STATISTICS, _OUTGOING = 263, 6, 4
-_KEPT = 4000
+_KEPT = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 RESOLVERS = ("10.139.1.1", "10.139.1.2")
 
@@ -62,7 +62,7 @@ class Leak:
 @dataclass
 class Report:
     frames: Counter = field(default_factory=Counter)      # (state, place, class) -> frames
-    leaks: list = field(default_factory=list)
+    leaks: list = field(default_factory=list)             # the first few of each sort
     leak_counts: Counter = field(default_factory=Counter)  # (state, place, kind, tag) -> frames, complete
     lost: int = 0
 
@@ -70,6 +70,11 @@ class Report:
         """Leaked frames of these kinds (all when none is given) at a place."""
         return sum(number for (where, at, kind, _tag), number in self.leak_counts.items()
                    if at == place and (not kinds or kind in kinds) and state in (None, where))
+
+    def told(self, state, kind, most=3):
+        """What the first different frames of that kind on the uplinks were, tag or not."""
+        return list(dict.fromkeys(f"{leak.tag or 'untagged'}: {leak.summary}" for leak in self.leaks
+                                  if (leak.place, leak.state.split(" / ")[0], leak.kind) == ("uplink", state, kind)))[:most]
 
     def qube_bytes(self):
         """Frames on an uplink that break I2 or I3: the figure that even a single layer must keep at 0."""
@@ -86,7 +91,7 @@ class Report:
         lines = [f"{number:6} x [{state}] {place} {kind} {tag}" for (state, place, kind, tag), number in
                  sorted(self.leak_counts.items())]
         shown = {}
-        for leak in self.leaks:
+        for leak in sorted(self.leaks, key=lambda leak: leak.place != "uplink"):
             shown.setdefault((leak.state, leak.place, leak.kind, leak.tag), str(leak))
         return "\n".join(lines + list(shown.values())[:40]) or "no leak"
 
@@ -232,7 +237,7 @@ class Oracle:
         state = self._state(stamp)
         with self._lock:
             self.report.leak_counts[state, place, kind, tag] += 1
-            if len(self.report.leaks) < _KEPT:
+            if self.report.leak_counts[state, place, kind, tag] <= _KEPT:
                 self.report.leaks.append(Leak(stamp, place, state, kind, invariants, tag, summary))
 
     def _uplink_of(self, netvm):
@@ -260,7 +265,8 @@ class Oracle:
             self._fine(stamp, "uplink", lawful)
             return
         kind, invariants = self._unlawful(packet, data)
-        self._leak(stamp, "uplink", kind, invariants, "", str(packet))
+        # No tag says whose it is: the frame must speak for itself.
+        self._leak(stamp, "uplink", kind, invariants, "", f"{packet} ({_ether_text(data)})")
 
     def _lawful(self, packet):
         """The class of a frame that may be on an uplink; None of others."""
@@ -342,6 +348,11 @@ class Oracle:
         found = frames.TAG.search(data)
         if found and found[3] in (b"S", b"L"):
             self._leak(stamp, "qube", "content", ("I6",), found[0][:7].decode(), str(frames.parse(data)))
+
+
+def _ether_text(data):
+    """A frame's addresses and type."""
+    return f"{data[6:12].hex(':')} > {data[:6].hex(':')} type {data[12:14].hex()}"
 
 
 def _link_local(mac):

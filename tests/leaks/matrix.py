@@ -184,7 +184,10 @@ def _recover(world):
 
 def judge(run):
     """Lines that say what is wrong with a run; none when all is well."""
-    wrong = [f"{situation}: {number} frames ({kind})" for situation, kind, number in run.forbidden()]
+    wrong = []
+    for situation, kind, number in run.forbidden():
+        frames = "".join(f"\n          {frame}" for frame in run.report.told(situation, kind))
+        wrong.append(f"{situation}: {number} frames ({kind}){frames}")
     wrong += run.failures
     if run.report.lost:
         wrong.append(f"the witness lost {run.report.lost} frames")

@@ -470,7 +470,7 @@ family(
 family(
     118, "P",
     ("a", "root's look-up", local(0, VDNS, 53)),
-    ("b", "a user's look-up, bound to the uplink", local(USER, VDNS, 53)))
+    ("b", "a user's look-up, bound to the uplink", local(USER, VDNS, 53, device="eth0")))
 family(119, "P", ("a", "a user's TCP to a web server", local(USER, TARGET, 80, tcp=True)))
 family(
     120, "P",
