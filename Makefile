@@ -10,7 +10,9 @@ WALKS   ?= 1000
 export PYTHONDONTWRITEBYTECODE = 1
 
 SANDBOX  = $(PYTHON) -m lab.sandbox
-PYTEST   = $(PYTHON) -m pytest -q -p no:cacheprovider
+# Most tests wait most of the time: two at once, each in a sandbox of its own.
+PYTEST   = $(PYTHON) -m pytest -q -p no:cacheprovider --dist loadfile \
+	--tx '2*popen//python=$(PYTHON) -m lab.sandbox $(PYTHON)'
 VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 # Every C file that is compiled with the project's own flags; generated files are not among them.
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
@@ -58,7 +60,7 @@ lab: deps
 check: deps
 	@CC=gcc $(MAKE) --no-print-directory all
 	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --quiet
-	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTEST) $(TESTS)
+	@SLUICE_BUILD=$(BUILD) $(PYTEST) $(TESTS)
 
 leaks: deps
 	@$(MAKE) --no-print-directory all
@@ -81,7 +83,7 @@ sanitize: deps
 	@CC=gcc $(MAKE) --no-print-directory all BUILD=build-sanitize \
 		SETUP='-Db_sanitize=address,undefined -Db_lundef=false'
 	@meson test -C build-sanitize --no-rebuild --print-errorlogs --quiet
-	@SLUICE_BUILD=build-sanitize SLUICE_SLOW=4 SLUICE_GRACEFUL=1 $(SANDBOX) $(PYTEST) $(TESTS)
+	@SLUICE_BUILD=build-sanitize SLUICE_SLOW=4 SLUICE_GRACEFUL=1 $(PYTEST) $(TESTS)
 
 # Not under valgrind: what looks at how nft is started, and what measures time.
 VALGRIND_TESTS = $(shell meson test -C $(BUILD) --suite unit --list 2>/dev/null | sed -n 's|^.*:unit / ||p' | \
