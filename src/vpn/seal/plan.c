@@ -115,7 +115,7 @@ static int plan_rules_add(const struct seal_model *m, const struct rules *wished
     return r;
 }
 
-/* Rules that say more than we know equal none; but a deletion takes the first that looks the same. */
+/* A rule that says more than we know equals none; but a deletion takes the first that looks so. */
 static bool looks_same(const struct rule *a, const struct rule *b)
 {
     struct rule x = *a, y = *b;
@@ -139,9 +139,9 @@ static size_t copies_from(const struct rule *list, size_t n, size_t at)
 }
 
 /*
- * Of the priorities from first to last. From the last rule to the first: behind each that goes only our
- * own are left. The kernel deletes the first of equal ones, so these count where they stand first:
- * their copies further down decide nothing.
+ * Of the priorities from first to last. From the last rule to the first: behind each that goes only
+ * our own are left. The kernel deletes the first of equal ones, so these count where they stand
+ * first: their copies further down decide nothing.
  */
 static int plan_rules_del(const struct seal_model *m, const struct rules *wished, uint8_t family,
                           uint32_t first, uint32_t last, struct items *ops)
@@ -343,7 +343,7 @@ static bool has_strange_path(const struct seal_model *m, uint8_t family)
  * then no other rule before them. Only now may routes go that stood in front of others, and only
  * then may anything lead to an uplink.
  * A strange route can hide somebody's rule, and be hidden by another: while there is one, nothing
- * passes at all until the end. What others put before that stop goes at once.
+ * passes at all until the end. What others put before that stop, or beside it, goes at once.
  */
 static int plan_family(const struct seal_model *m, const struct wish *w,
                        const struct seal_config *config, uint8_t family, struct items *ops)
@@ -359,7 +359,7 @@ static int plan_family(const struct seal_model *m, const struct wish *w,
     if (r == 0 && stopped)
         r = add_op(ops, &(struct seal_op){OP_RULE_ADD, LAYER_ROUTES, .rule = stop});
     if (r == 0 && stopped)
-        r = plan_rules_del(m, &rules, family, 0, PRIORITY_STOP - 1, ops);
+        r = plan_rules_del(m, &rules, family, 0, PRIORITY_STOP, ops);
     if (r == 0)
         r = plan_rules_add(m, &rules, true, ops);
     if (r == 0)
@@ -371,7 +371,7 @@ static int plan_family(const struct seal_model *m, const struct wish *w,
     if (r == 0)
         r = plan_rules_add(m, &rules, false, ops);
     if (r == 0)
-        r = plan_rules_del(m, &rules, family, stopped ? PRIORITY_STOP : 0, PRIORITY_LAST, ops);
+        r = plan_rules_del(m, &rules, family, stopped ? PRIORITY_STOP + 1 : 0, PRIORITY_LAST, ops);
     if (r == 0)
         r = plan_paths_del(m, &paths, family, PATH_FAIR, ops);
     if (r == 0)
