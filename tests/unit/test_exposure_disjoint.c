@@ -152,6 +152,12 @@ static void check_same(const struct allow *allow, const struct allow *d, int fam
     }
 }
 
+static bool same_entry(const struct allow_entry *a, const struct allow_entry *b)
+{
+    return a->proto == b->proto && a->port_lo == b->port_lo && a->port_hi == b->port_hi &&
+           addr_equal(&a->from.addr, &b->from.addr) && a->from.len == b->from.len;
+}
+
 static void test_random_rules(void **state)
 {
     struct rnd rnd = random_begin("disjoint rules");
@@ -172,8 +178,8 @@ static void test_random_rules(void **state)
             /* nothing is left to be joined or dropped: the smallest list */
             assert_int_equal(allow_disjoint(&d, families[f], &again), 0);
             assert_int_equal(again.n, d.n);
-            if (d.n > 0)
-                assert_memory_equal(again.entries, d.entries, d.n * sizeof(*d.entries));
+            for (size_t k = 0; k < d.n; k++)
+                assert_true(same_entry(&again.entries[k], &d.entries[k]));
         }
     }
 }

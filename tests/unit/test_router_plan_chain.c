@@ -60,7 +60,8 @@ static void set_net(struct model *m, const struct host *hosts, size_t n)
         l->vif = model_parse_vif(l->name, &l->domid);
         l->uplink = !l->vif;
     }
-    k.subnets[k.n_subnets++] = (struct model_subnet){2, {addr_of("192.168.1.5"), 24}};
+    k.subnets[k.n_subnets].index = 2; /* not as a whole: what is between the members is compared */
+    k.subnets[k.n_subnets++].prefix = (struct prefix){addr_of("192.168.1.5"), 24};
     for (size_t i = 0; i < n; i++) {
         struct model_route *r = hosts[i].ours ? &k.own[k.n_own++] : &k.routes[k.n_routes++];
 

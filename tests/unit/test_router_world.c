@@ -62,8 +62,8 @@ static void make_record(struct world *w, bool dom0, char *out, size_t size)
     static const char *const publishes[] = {"", "", "", "|publish=tcp/8080:80",
                                             "|publish=tcp/8080-8083:80-83;udp/53",
                                             "|publish=tcp/8081 from 10.0.0.0/8",
-                                            "|publish=tcp/8080-8082:80-82 from 10.0.0.0/8,10.1.0.0/16,"
-                                            "fd00::/16;tcp/8082-8084:82-84 from 192.168.1.0/24"};
+                                            ("|publish=tcp/8080-8082:80-82 from 10.0.0.0/8,10.1.0.0/16,"
+                                             "fd00::/16;tcp/8082-8084:82-84 from 192.168.1.0/24")};
     static const char *const ends[] = {"", "", "", "|keep=0", "|keep=1", "|keep=1",
                                        "|expires=2030-01-01T00:00:00Z",
                                        "|expires=2026-01-01T00:00:00Z", "|color=red",
