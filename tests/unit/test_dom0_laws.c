@@ -127,7 +127,8 @@ static void check_record(const struct wish *x, const struct qube *child, bool la
     }
     LAW(strcmp(r.vm, q->name) == 0, q);
     LAW(r.edge == last, q);
-    LAW(r.pending == (child->power == POWER_STARTING || child->xid[0] == 0), q);
+    LAW(r.pending || (child->power != POWER_STARTING && child->xid[0] != 0), q);
+    LAW(r.pending || (q->power != POWER_STARTING && q->xid[0] != 0), q);
     LAW(r.pending || r.xid[0] == child->xid[0], q);
     LAW(child == q ? r.via.family == 0
                    : addr_equal(&r.via, &child->live.ip[x->addr.family == AF_INET6]), q);

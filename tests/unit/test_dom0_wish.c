@@ -313,6 +313,8 @@ static void test_starting(void **state)
     compute(&x);
     assert_string_equal(at(&x, x.firewall, RECORD),
                         "v=1|vm=web|xid=pending|via=direct|edge=0|mode=forward");
+    assert_string_equal(at(&x, x.net, RECORD), /* nor is it answered for in the LAN */
+                        "v=1|vm=web|xid=pending|via=10.137.0.3|edge=1|mode=forward");
     assert_null(at(&x, x.web, INBOUND));
     x.web->power = POWER_PAUSED;
     x.firewall->power = POWER_STARTING;

@@ -44,10 +44,24 @@ static void add_feature(struct text *x, const struct work *w, const struct candi
     add(x, "|%s=%s", field, value != NULL ? value : "");
 }
 
-/* A child whose guest does not run yet, or whose number is not known: prepare, open nothing. */
-static void add_xid(struct text *x, const struct qube *child)
+static bool has_no_number(const struct qube *q)
 {
-    if (child->power == POWER_STARTING || child->xid[0] == 0)
+    return q->power == POWER_STARTING || q->xid[0] == 0;
+}
+
+/* Somebody further in does not run yet, or has no number: prepare, open and answer nothing. */
+static bool is_pending(const struct candidate *c, int hop)
+{
+    bool pending = has_no_number(c->q);
+
+    for (int k = 0; k < hop; k++)
+        pending = pending || has_no_number(c->hops[k]);
+    return pending;
+}
+
+static void add_xid(struct text *x, const struct candidate *c, int hop, const struct qube *child)
+{
+    if (is_pending(c, hop))
         add(x, "|xid=pending");
     else if (child->xid[1] != 0 && child->xid[1] != child->xid[0])
         add(x, "|xid=%u,%u", child->xid[0], child->xid[1]);
@@ -64,7 +78,7 @@ static void make_record(const struct work *w, const struct candidate *c, int hop
     if (hop > 0)
         (void)addr_format(&child->live.ip[family], via);
     add(x, "v=1|vm=%s", c->q->name);
-    add_xid(x, child);
+    add_xid(x, c, hop, child);
     add(x, "|via=%s|edge=%d|mode=%s", via, hop == c->n_hops - 1,
         c->e.forward ? "forward" : "publish");
     if (c->e.forward && c->e.has_allow)
