@@ -147,7 +147,7 @@ def test_host_that_has_the_address_keeps_it(net, wait_until):
         with net.asked(address) as asker:
             net.expose(address)
             # what lan2 sends this way is its answer to the probe, those for lan1 do not come by here
-            answer = net.wire.wait_for(lambda p, a=address: p.outgoing and is_answer(p, a, lan2.mac()), 2 * SLOW)
+            answer = net.wire.wait_for(lambda p, a=address: p.outgoing and is_answer(p, a, lan2.mac()), 5 * SLOW)
             wait_until(lambda a=address: state(router, a) == "conflict", what="the conflict in the status")
             sent = asker.sent
             wait_until(lambda n=sent, one=asker: one.sent > n + 10, what="more questions")

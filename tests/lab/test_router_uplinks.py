@@ -237,7 +237,8 @@ def test_carrier_and_mac_leave_flows_alone(basic):
     router = exposed(basic, "web")
     with lan1.connect_tcp(WEB4, 80) as four, lan1.connect_tcp(WEB6, 80) as six:
         sys_net.carrier("ens6", False)
-        wait(lambda: router.status()["uplinks"] == [{"name": "ens6", "carrier": False}], "the router to know")
+        wait(lambda: [(one["name"], one["carrier"]) for one in router.status()["uplinks"]] == [("ens6", False)],
+             "the router to know")
         assert state(router, WEB4) == "open" and {a for a, _ in sys_net.proxies()} == {WEB4, WEB6}
         sys_net.carrier("ens6", True)
         assert four.alive(2 * SLOW) and six.alive(2 * SLOW)
