@@ -133,12 +133,13 @@ static int take_ra_again(const struct model *m, struct plan *p, const struct mod
     uint32_t now = 0, before;
     int r;
 
-    if (!model_sysctl_get(&m->sysctls, link->name, SYSCTL_IP6_ACCEPT_RA, &now) || now != 1 ||
-        model_sysctl_get(&m->put_back, link->name, SYSCTL_IP6_ACCEPT_RA, &before))
+    if (!model_sysctl_get(&m->sysctls, link->name, SYSCTL_IP6_ACCEPT_RA, &now) || now != 1)
         return give_back(m, p, SYSCTL_IP6_ACCEPT_RA, link->name, false);
-    /* saved and changed by this very plan: undone by it too */
-    r = add_sysctl_op(p, OP_WRITE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, now);
-    return r < 0 ? r : add_sysctl_op(p, OP_UNSAVE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, now);
+    /* changed by this very plan, whether it was saved now or by one that failed: undone by it too */
+    if (!model_sysctl_get(&m->put_back, link->name, SYSCTL_IP6_ACCEPT_RA, &before))
+        before = now;
+    r = add_sysctl_op(p, OP_WRITE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, before);
+    return r < 0 ? r : add_sysctl_op(p, OP_UNSAVE_SYSCTL, SYSCTL_IP6_ACCEPT_RA, link->name, before);
 }
 
 /* Router advertisements go on being taken on every link while all.forwarding is switched. */

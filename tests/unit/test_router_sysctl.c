@@ -136,6 +136,26 @@ static void test_platform_off(void **state)
     assert_int_equal(w->m->put_back.n, 0);
 }
 
+/* The transaction of a plan failed after it had noted the old values: the next one begins with them. */
+static void test_saved_by_one_that_failed(void **state)
+{
+    struct world *w = *state;
+    const struct sysctl_value noted[] = {{SYSCTL_IP6_ACCEPT_RA, "eth0", 1},
+                                         {SYSCTL_IP6_ACCEPT_RA, "eth1", 1},
+                                         {SYSCTL_IP6_FORWARDING, "all", 0}};
+
+    for (size_t i = 0; i < sizeof(noted) / sizeof(noted[0]); i++)
+        assert_int_equal(model_sysctl_set(&w->m->put_back, &noted[i]), 0);
+    open_and_check(w, "fd00:1::77");
+    expect(w, ETH0, 1, 2, 1, 80, 0);
+    expect(w, ETH1, 0, 1, 0, 80, 80);
+    close_and_check(w);
+    expect(w, ETH0, 0, 1, 0, 80, 80);
+    expect(w, ETH1, 0, 1, 0, 80, 80);
+    assert_int_equal(w->all_forwarding, 0);
+    assert_int_equal(w->m->put_back.n, 0);
+}
+
 static void test_platform_on(void **state)
 {
     struct world *w = *state;
@@ -226,7 +246,7 @@ int main(void)
         TEST(test_wanted_keeps_ra),
         TEST(test_ip4_only),         TEST(test_platform_off),         TEST(test_platform_on),
         TEST(test_own_off),          TEST(test_wanted_meanwhile),     TEST(test_link_gone),
-        TEST(test_somebody_else_writes),
+        TEST(test_somebody_else_writes), TEST(test_saved_by_one_that_failed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
