@@ -40,7 +40,7 @@ def test_two_writers_of_one_block_come_to_rest(web):
     qubesd and the daemon write against each other."""
     web.dom0.add("beside", netvm="sys-net", qid=9)
     web.dom0.start("beside")
-    web.settle()  # else its first reading would come after the change, and take the setting for what it has
+    web.wait(web.calm, "calm")  # else its first reading would come after the change, and take the setting for what it has
     web.dom0.set_property("beside", "ip", A)
     web.dom0.set_firewall("beside", ["action=drop"])
     web.exposed()
