@@ -125,7 +125,7 @@ class Datagrams(Flow):
 
     def __init__(self, node, addr, port, interval=0.002):
         super().__init__(node.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_DGRAM))
-        self.interval, self.sent, self.answered = interval, 0, set()
+        self.interval, self.sent, self.answered, self._enough = interval, 0, set(), False
         self.socket.settimeout(0.1)
         self.socket.connect((addr, port))
         self._sender = threading.Thread(target=self._send, daemon=True)
@@ -133,7 +133,7 @@ class Datagrams(Flow):
         self._start()
 
     def _send(self):
-        while not self._stop:
+        while not self._stop and not self._enough:
             with contextlib.suppress(OSError):
                 self.socket.send(_WORD.pack(self.sent))
             self.sent += 1
@@ -151,8 +151,9 @@ class Datagrams(Flow):
 
     def finish(self):
         """Ends the sending, waits for what is under way and returns how many were lost."""
-        sent, self._stop = self.sent, True
+        self._enough = True  # not _stop: the last answers are still under way and somebody must hear them
         self._sender.join(2.0)
+        sent = self.sent
         end = time.monotonic() + 0.5 * SLOW
         while len(self.answered) < sent and time.monotonic() < end:
             time.sleep(0.002)
