@@ -2,8 +2,8 @@
 """qubes-routing-manager as a test drives it: in the foreground, in a net qube of the lab.
 
 SLUICE_BUILD names the build directory (default: build beside lab/), SLUICE_WRAP a command to run the program under
-(valgrind), SLUICE_SLOW a factor for waits (sanitizers, valgrind); SLUICE_GRACEFUL=1 ends it by SIGTERM, so that leaks
-are reported.
+(valgrind), SLUICE_SLOW a factor for waits (sanitizers, valgrind, other tests beside); SLUICE_GRACEFUL=1 ends it by
+SIGTERM, so that leaks are reported.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GRACEFUL = os.environ.get("SLUICE_GRACEFUL") == "1"
 SLOW = float(os.environ.get("SLUICE_SLOW", "1"))
+PLAIN = not GRACEFUL and "SLUICE_WRAP" not in os.environ  # memory and CPU are the program's own
 _KEPT = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "GCOV_PREFIX", "LD_LIBRARY_PATH")
 REPORT = re.compile(r"ERROR: \w+Sanitizer.*|runtime error: .*|Invalid (read|write) of size.*|definitely lost: [1-9].*")
 
