@@ -22,8 +22,8 @@ enum setup_step {
     SETUP_FOUND,     /* described: may be imported, or is refused (view.usable) */
     SETUP_IMPORTING,
     SETUP_SECRETS,   /* imported; view.needs names what is still to be given */
-    SETUP_READY,     /* imported, nothing is missing: setup_connect() */
-    SETUP_CONNECTING,
+    SETUP_READY,     /* imported, nothing is missing: setup_connect(); view.error: what went wrong */
+    SETUP_CONNECTING, /* view.error: why the last try failed; it goes on. Or back to SETUP_SECRETS */
     SETUP_DONE,      /* connected: the follower's state is "up" */
     SETUP_FAILED,    /* view.error; setup_back() to SETUP_CHOOSE */
 };
@@ -33,13 +33,15 @@ struct setup_view {
     const char *kind;             /* "OpenVPN", "WireGuard" */
     const char *name;             /* of the profile, proposed or given; a valid one */
     bool usable;                  /* the supervisor would take it */
+    bool busy;                    /* a call is on its way */
     const char *const *servers;   /* NULL at the end, as all lists */
     const char *const *found;     /* what is in the file, in plain words: keys, protocol ... */
     const char *const *left_out;  /* what will not be used, and why */
     const char *const *refused;   /* why it cannot be taken */
     const char *const *missing;   /* files it names that were not found: name them or drop them too */
     const char *const *needs;     /* secrets, by the names of the bus ("user-password") */
-    const char *error;            /* a sentence, what it means for safety and what to do; or "" */
+    const json_t *endpoints;      /* all of them as the bus has them, for the guide; NULL */
+    const char *error;            /* sentences: what happened, what it means, what to do; or "" */
 };
 
 struct setup;
@@ -50,15 +52,18 @@ struct setup_ops {
 int setup_new(struct setup **ret, struct vpn_follow *f, const struct setup_ops *ops, void *data);
 struct setup *setup_free(struct setup *s);
 const struct setup_view *setup_look(const struct setup *s);
+/* To be called with each status that the follower's `changed` tells: SETUP_CONNECTING ends by it. */
+void setup_status(struct setup *s, const json_t *status);
 
-/* Files chosen or dropped: the provider's file and those it names, in any order. */
+/* Files chosen or dropped: the provider's file and those it names, in any order. Where files are
+ * missing, others without a profile among them are added to what is there. */
 int setup_files(struct setup *s, const char *const *paths, size_t n);
 /* A file's text, pasted. */
 int setup_text(struct setup *s, const char *text, size_t size);
 /* A name for the profile; -EINVAL says why in the view. */
 int setup_name(struct setup *s, const char *name);
 int setup_import(struct setup *s);
-/* user: only for "user-password". Both are wiped in the caller's memory. */
+/* user: only for "user-password", else NULL. Both are wiped in the caller's memory, always. */
 int setup_secret(struct setup *s, const char *kind, char *user, char *password);
 /* Later: leaves SETUP_SECRETS without giving them. */
 int setup_skip(struct setup *s);
