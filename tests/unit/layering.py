@@ -16,6 +16,11 @@ LIBRARIES = {
     "exposure": {"base"},
     "reconcile": {"base"},
 }
+# Rooms of a program's folder that are libraries: what one may include, and which other folder may include it.
+ROOMS = {
+    "vpn/object": ({"base", "vpn/object", "vpn/profile"}, {"desktop"}),
+    "vpn/profile": ({"base", "vpn/profile", "vpn/wish"}, {"desktop"}),
+}
 PROGRAMS = {"router", "inbound", "vpn", "desktop", "dom0"}
 
 PLAN = re.compile(r"(router/plan(_\w+)?|dom0/tree/(tree|qube|features|wish(_\w+)?))\.[ch]$")
@@ -55,6 +60,11 @@ def check_arrows(src, path, errors):
             continue  # made by the build
         target = pathlib.PurePath(own).parts[0]
         allowed = LIBRARIES.get(folder, set(LIBRARIES)) | {folder}
+        target_room, room = ("/".join(pathlib.PurePath(name).parts[:2]) for name in (own, place))
+        if room in ROOMS:
+            target, allowed = target_room if target == folder else target, ROOMS[room][0]
+        elif target_room in ROOMS and folder in ROOMS[target_room][1]:
+            continue
         if target not in allowed:
             errors.append(f"{place}: includes {own}; {folder} may include only {', '.join(sorted(allowed))}")
 

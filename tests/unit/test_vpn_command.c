@@ -21,23 +21,6 @@
 
 #define RANDOM "abcdefghijkl"
 
-static void test_json_names(void **state)
-{
-    static const char *const pairs[][2] = {{"State", "state"},
-                                           {"WantedUp", "wanted_up"},
-                                           {"LastErrorTime", "last_error_time"},
-                                           {"", ""}};
-    char buf[32], small[6];
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
-        line_json_name(pairs[i][0], buf, sizeof(buf));
-        assert_string_equal(buf, pairs[i][1]);
-    }
-    line_json_name("VeryLongName", small, sizeof(small));
-    assert_true(strlen(small) < sizeof(small));
-}
-
 static void test_bytes(void **state)
 {
     char buf[16];
@@ -323,7 +306,6 @@ static void test_witness_knows_addresses(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_names),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_destinations),
         cmocka_unit_test(test_dns),

@@ -10,9 +10,17 @@
 #pragma once
 
 #include <jansson.h>
+#include <libintl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifndef _ /* GLib's headers have the same */
+#define _(text) gettext(text)
+#endif
+#ifndef N_ /* marked here, translated where it is used */
+#define N_(text) (text)
+#endif
 
 #define WORDS_SHORT 128 /* a name, in bytes, NUL and ellipsis included */
 #define WORDS_LONG  512 /* a sentence */
@@ -32,6 +40,8 @@ void words_begin(const char *dir);
 char *words_clean(const char *outside, char *buf, size_t size);
 /* A member of an object, cleaned; "" when missing or no string. */
 char *words_member(const json_t *object, const char *key, char *buf, size_t size);
+/* Strings of an array, cleaned: "a, b, c and 2 more"; at most n of them. */
+char *words_list(const json_t *strings, size_t n, char *buf, size_t size);
 
 enum words_mood words_mood(const json_t *status);
 const char *words_mood_icon(enum words_mood mood); /* icon name: "qubes-vpn-up", "-connecting", ... */
@@ -39,6 +49,8 @@ const char *words_mood_icon(enum words_mood mood); /* icon name: "qubes-vpn-up",
 const char *words_mood_title(enum words_mood mood);
 /* One sentence: what is, to which server, what it means for the qubes behind. */
 char *words_summary(const json_t *status, char *buf, size_t size);
+/* "vpn.example.net (203.0.113.10:1194/udp)", or what of it is known. */
+char *words_server(const json_t *status, char *buf, size_t size);
 /* What the person can do next, "" for nothing: set a profile up, give a password, look at ... */
 char *words_next(const json_t *status, char *buf, size_t size);
 /* A finding [kind, line, word, text] as a sentence: what, why, what becomes of it. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The command's line to the supervisor: its D-Bus object, on the system bus or on a socket. Answers
- * become JSON, with the names that data/dbus writes in one word ("WantedUp") as "wanted_up".
+ * become JSON as vpn/object/value.h says.
  * Calls wait for their answer, with a time limit. Errors: -errno; of a call also what the
  * supervisor said, in words of our own alphabet (printable ASCII).
  */
@@ -31,8 +31,3 @@ int line_call(struct line *l, json_t **ret, const char *method, const char *type
 /* The same in two steps, where arguments are not known beforehand. line_send() takes m over. */
 int line_begin(struct line *l, const char *method, sd_bus_message **ret);
 int line_send(struct line *l, sd_bus_message *m, json_t **ret);
-
-/* What is left of a message as an array. Pure but for memory. */
-int line_read_message(sd_bus_message *m, json_t **ret);
-/* "WantedUp" to "wanted_up"; cut when buf is too small. Pure. */
-void line_json_name(const char *name, char *buf, size_t size);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The supervisor's messages as JSON. The follower is tried on a bus: tests/desktop. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "vpn/object/value.h"
+
+static void test_names(void **state)
+{
+    static const char *const pairs[][2] = {{"State", "state"},
+                                           {"WantedUp", "wanted_up"},
+                                           {"LastErrorTime", "last_error_time"},
+                                           {"", ""}};
+    char buf[32], small[6];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        vpn_value_name(pairs[i][0], buf, sizeof(buf));
+        assert_string_equal(buf, pairs[i][1]);
+    }
+    vpn_value_name("VeryLongName", small, sizeof(small));
+    assert_true(strlen(small) < sizeof(small));
+}
+
+static void test_addresses(void **state)
+{
+    char buf[64], small[20];
+
+    (void)state;
+    assert_int_equal(vpn_value_address("/run/x/bus", buf, sizeof(buf)), 0);
+    assert_string_equal(buf, "unix:path=/run/x/bus");
+    assert_int_equal(vpn_value_address("/run/x/bus", small, sizeof(small)), -EINVAL);
+    assert_int_equal(vpn_value_address("", buf, sizeof(buf)), -EINVAL);
+    assert_int_equal(vpn_value_address("/a,guid=0", buf, sizeof(buf)), -EINVAL);
+    assert_int_equal(vpn_value_address("/a;tcp:host=x", buf, sizeof(buf)), -EINVAL);
+}
+
+/* ---- messages ---- */
+
+struct bus { /* a message needs a bus that has begun; nobody is at its other end */
+    sd_bus *bus;
+    int other;
+};
+
+static int setup(void **state)
+{
+    static struct bus b;
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+    assert_int_equal(sd_bus_new(&b.bus), 0);
+    assert_true(sd_bus_set_fd(b.bus, fds[0], fds[0]) >= 0);
+    assert_true(sd_bus_start(b.bus) >= 0);
+    b.other = fds[1];
+    *state = &b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bus *b = *state;
+
+    b->bus = sd_bus_close_unref(b->bus);
+    b->other = close_fd(b->other);
+    return 0;
+}
+
+static sd_bus_message *new_message(struct bus *b)
+{
+    sd_bus_message *m = NULL;
+
+    assert_true(sd_bus_message_new_signal(b->bus, &m, VPN_OBJECT_PATH, VPN_OBJECT_NAME, "X") >= 0);
+    return m;
+}
+
+/* Seals it and reads it from the beginning. */
+static int read_back(sd_bus_message *m, json_t **ret)
+{
+    assert_true(sd_bus_message_seal(m, 1, 0) >= 0);
+    assert_true(sd_bus_message_rewind(m, 1) >= 0);
+    return vpn_value_read(m, ret);
+}
+
+static void check_text(const json_t *value, const char *expected)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_properties(void **state)
+{
+    sd_bus_message *m = new_message(*state);
+    json_t *value = NULL;
+
+    assert_true(sd_bus_message_append(m, "a{sv}", 5, "State", "s", "up", "WantedUp", "b", 1, "Since",
+                                      "t", UINT64_C(1700000000000000), "Dns", "as", 2, "10.0.0.1",
+                                      "fd00::1", "PushedFindings", "a(suss)", 1, "left-out", 0u,
+                                      "route", "why") >= 0);
+    assert_true(sd_bus_message_append(m, "as", 0) >= 0);
+    assert_int_equal(read_back(m, &value), 0);
+    check_text(value, "[{\"dns\":[\"10.0.0.1\",\"fd00::1\"],"
+                      "\"pushed_findings\":[[\"left-out\",0,\"route\",\"why\"]],"
+                      "\"since\":1700000000000000,\"state\":\"up\",\"wanted_up\":true},[]]");
+    json_decref(value);
+    sd_bus_message_unref(m);
+}
+
+static void test_nothing_is_an_empty_array(void **state)
+{
+    sd_bus_message *m = new_message(*state);
+    json_t *value = NULL;
+
+    assert_int_equal(read_back(m, &value), 0);
+    check_text(value, "[]");
+    json_decref(value);
+    sd_bus_message_unref(m);
+}
+
+static void test_foreign_types_are_errors(void **state)
+{
+    sd_bus_message *m = new_message(*state);
+    json_t *value = NULL;
+
+    assert_true(sd_bus_message_append(m, "sd", "text", 1.5) >= 0);
+    assert_int_equal(read_back(m, &value), -EBADMSG);
+    assert_null(value);
+    sd_bus_message_unref(m);
+    m = new_message(*state);
+    assert_true(sd_bus_message_append(m, "a{sv}", 1, "File", "h", 0) >= 0);
+    assert_int_equal(read_back(m, &value), -EBADMSG);
+    assert_null(value);
+    sd_bus_message_unref(m);
+}
+
+static void test_depth_has_an_end(void **state)
+{
+    sd_bus_message *m = new_message(*state);
+    json_t *value = NULL;
+
+    for (size_t i = 0; i < 12; i++)
+        assert_true(sd_bus_message_open_container(m, 'v', i < 11 ? "v" : "s") >= 0);
+    assert_true(sd_bus_message_append(m, "s", "deep") >= 0);
+    for (size_t i = 0; i < 12; i++)
+        assert_true(sd_bus_message_close_container(m) >= 0);
+    assert_int_equal(read_back(m, &value), -EBADMSG);
+    assert_null(value);
+    sd_bus_message_unref(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test_setup_teardown(test_properties, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_is_an_empty_array, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_foreign_types_are_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_depth_has_an_end, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
