@@ -1,140 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * import: reads a provider file and what it refers to with the rights of whoever calls, shows what
- * of it has no effect here or is refused, and hands all of it over as it is. Files that the profile
- * names are taken from its own folder only, without following a link out of it or into it.
+ * import: reads a provider file and what it refers to with the rights of whoever calls
+ * (vpn/object/offer.h), shows what of it has no effect here or is refused, and hands all of it over
+ * as it is.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/memory_file.h"
 #include "base/str.h"
 #include "vpn/command/command.h"
 #include "vpn/command/say.h"
-#include "vpn/profile/profile.h"
-
-#define PARTS_MAX 32
-
-struct part {
-    char name[256]; /* as the profile writes it */
-    int fd;         /* sealed memory with its text */
-};
-
-struct parts {
-    int folder;
-    size_t n;
-    struct part list[PARTS_MAX];
-    char missing[256]; /* the first that could not be read */
-    int error;
-};
-
-static void parts_done(struct parts *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        (void)close_fd(p->list[i].fd);
-    (void)close_fd(p->folder);
-}
-
-static void wipe_text(char **text)
-{
-    if (*text != NULL)
-        explicit_bzero(*text, strlen(*text));
-    free(*text);
-}
-
-/* A regular file of at most PROFILE_FILE_MAX bytes, ended by a NUL. */
-static int read_file(int fd, char **ret, size_t *ret_len)
-{
-    _cleanup_(wipe_text) char *text = NULL;
-    struct stat st;
-    size_t n = 0;
-
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode))
-        return -EINVAL;
-    if (st.st_size > PROFILE_FILE_MAX)
-        return -EFBIG;
-    text = calloc(1, PROFILE_FILE_MAX + 2);
-    if (text == NULL)
-        return -ENOMEM;
-    for (;;) {
-        ssize_t got = read(fd, text + n, PROFILE_FILE_MAX + 1 - n);
-
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-        if (n > PROFILE_FILE_MAX)
-            return -EFBIG;
-    }
-    *ret = TAKE_PTR(text);
-    *ret_len = n;
-    return 0;
-}
-
-static int open_beneath(int folder, const char *name)
-{
-    struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
-    };
-    long fd = syscall(SYS_openat2, folder, name, &how, sizeof(how));
-
-    return fd < 0 ? -errno : (int)fd;
-}
-
-static int add_part(struct parts *p, const char *name, const char *text, size_t len)
-{
-    struct part *part = &p->list[p->n];
-    int fd, r;
-
-    for (size_t i = 0; i < p->n; i++) {
-        if (strcmp(p->list[i].name, name) == 0)
-            return 0;
-    }
-    if (p->n == PARTS_MAX || strlen(name) >= sizeof(part->name))
-        return -E2BIG;
-    r = memory_file("profile", text, len, &fd);
-    if (r < 0)
-        return r;
-    (void)snprintf(part->name, sizeof(part->name), "%s", name);
-    part->fd = fd;
-    p->n++;
-    return 0;
-}
-
-static int read_part(const char *name, char **ret, size_t *ret_len, void *user)
-{
-    struct parts *p = user;
-    _cleanup_(wipe_text) char *text = NULL;
-    _cleanup_(closep) int fd = open_beneath(p->folder, name);
-    size_t len = 0;
-    int r = fd < 0 ? fd : read_file(fd, &text, &len);
-
-    if (r == 0)
-        r = add_part(p, name, text, len);
-    if (r < 0) {
-        if (p->missing[0] == '\0')
-            (void)str_escape(str_from(name), p->missing, sizeof(p->missing));
-        p->error = r;
-        return r;
-    }
-    *ret = TAKE_PTR(text);
-    *ret_len = len;
-    return 0;
-}
+#include "vpn/object/offer.h"
 
 /* ---- what was found ---- */
 
@@ -176,35 +56,8 @@ static int say_json_result(const char *name, const struct findings *f, bool impo
 struct import {
     const char *path;
     char name[PROFILE_NAME_MAX];
-    char *text;
-    size_t len;
-    struct findings findings;
-    struct parts parts;
+    struct offer *offer; /* NULL: the file could not be read */
 };
-
-static void import_done(struct import *i)
-{
-    wipe_text(&i->text);
-    parts_done(&i->parts);
-}
-
-static int open_all(struct import *i)
-{
-    char copy[PATH_MAX];
-    _cleanup_(closep) int fd = open(i->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    int r;
-
-    if (fd < 0)
-        return -errno;
-    r = snprintf(copy, sizeof(copy), "%s", i->path);
-    if (r < 0 || (size_t)r >= sizeof(copy))
-        return -ENAMETOOLONG;
-    i->parts.folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (i->parts.folder < 0)
-        return -errno;
-    r = read_file(fd, &i->text, &i->len);
-    return r;
-}
 
 static int choose_name(struct import *i, const char *wanted)
 {
@@ -222,27 +75,13 @@ static int choose_name(struct import *i, const char *wanted)
     return n < 0 || (size_t)n >= sizeof(i->name) ? -ENAMETOOLONG : 0;
 }
 
-static int check(struct import *i)
-{
-    _cleanup_(profile_freep) struct profile *p = NULL;
-    struct profile_files files = {read_part, &i->parts};
-
-    return profile_read(i->name, i->text, i->len, &files, &i->findings, &p);
-}
-
-static int send_all(struct line *l, const struct import *i, int main_fd)
+static int send_all(struct line *l, const struct import *i)
 {
     sd_bus_message *m = NULL;
     int r = line_begin(l, "ImportWithFiles", &m);
 
     if (r >= 0)
-        r = sd_bus_message_append(m, "hs", main_fd, i->name);
-    if (r >= 0)
-        r = sd_bus_message_open_container(m, 'a', "{sh}");
-    for (size_t k = 0; k < i->parts.n && r >= 0; k++)
-        r = sd_bus_message_append(m, "{sh}", i->parts.list[k].name, i->parts.list[k].fd);
-    if (r >= 0)
-        r = sd_bus_message_close_container(m);
+        r = offer_append(i->offer, m, i->name);
     if (r < 0) {
         sd_bus_message_unref(m);
         return r;
@@ -250,23 +89,34 @@ static int send_all(struct line *l, const struct import *i, int main_fd)
     return line_send(l, m, NULL);
 }
 
+/* A file with user and password may be missing: they are asked for. */
+static const struct offer_file *first_missing(const struct import *i)
+{
+    return i->offer != NULL && i->offer->judged < 0 && i->offer->n_missing > 0
+               ? &i->offer->missing[0]
+               : NULL;
+}
+
 static int refuse(const struct import *i, int r, bool json)
 {
+    static const struct findings none;
+    const struct findings *findings = i->offer != NULL ? &i->offer->findings : &none;
+    const struct offer_file *missing = first_missing(i);
     char path[512], name[160];
 
     (void)str_escape(str_from(i->path), path, sizeof(path));
     if (json)
-        (void)say_json_result(str_escape(str_from(i->name), name, sizeof(name)), &i->findings,
-                              false);
+        (void)say_json_result(str_escape(str_from(i->name), name, sizeof(name)), findings, false);
     else
-        show_findings(&i->findings);
-    if (i->parts.missing[0] != '\0')
+        show_findings(findings);
+    if (missing != NULL)
         say_failed(SAY_UNCHANGED, "Next: put that file beside it, as the provider packed them",
-                   "cannot import %s: it refers to %s: %s", path, i->parts.missing,
-                   i->parts.error == -ELOOP || i->parts.error == -EXDEV
+                   "cannot import %s: it refers to %s: %s", path,
+                   str_escape(str_from(missing->name), name, sizeof(name)),
+                   missing->error == -ELOOP || missing->error == -EXDEV
                        ? "only files of its own folder are taken, and no links"
-                       : strerror(-i->parts.error));
-    else if (i->findings.refused > 0)
+                       : strerror(-missing->error));
+    else if (findings->refused > 0)
         say_failed(SAY_UNCHANGED,
                    "Next: remove those lines, or ask the provider for a plain client profile",
                    "cannot import %s: what is refused above would run something or open a way "
@@ -284,8 +134,6 @@ static int hand_over(const struct command_options *o, const struct import *i)
 {
     char path[512], name[160], failed[700];
     struct line l;
-    _cleanup_(closep) int fd = -1;
-    int kept = memory_file("profile", i->text, i->len, &fd);
     int r = command_connect(o, &l);
 
     if (r != COMMAND_OK)
@@ -293,16 +141,16 @@ static int hand_over(const struct command_options *o, const struct import *i)
     (void)snprintf(failed, sizeof(failed), "cannot import %s",
                    str_escape(str_from(i->path), path, sizeof(path)));
     (void)str_escape(str_from(i->name), name, sizeof(name));
-    r = kept < 0 ? kept : send_all(&l, i, fd);
+    r = send_all(&l, i);
     if (r < 0) {
         r = command_refused(&l, r, failed);
     } else if (o->json) {
-        r = say_json_result(name, &i->findings, true) < 0 ? COMMAND_FAILED : COMMAND_OK;
+        r = say_json_result(name, &i->offer->findings, true) < 0 ? COMMAND_FAILED : COMMAND_OK;
     } else {
-        show_findings(&i->findings);
+        show_findings(&i->offer->findings);
         printf("Imported as %s%s. It is kept as it is; what is left out above has no effect here.\n"
                "Next: qubes-vpn use %s; qubes-vpn up\n",
-               name, i->parts.n > 0 ? ", with the files it refers to" : "", name);
+               name, i->offer->n_files > 0 ? ", with the files it refers to" : "", name);
     }
     line_close(&l);
     return r;
@@ -310,14 +158,16 @@ static int hand_over(const struct command_options *o, const struct import *i)
 
 int command_import(const struct command_options *o)
 {
-    _cleanup_(import_done) struct import i = {.path = o->words[0], .parts = {.folder = -1}};
+    struct import i = {.path = o->words[0]};
+    const char *const paths[] = {i.path};
+    const struct offer_source source = {.paths = paths, .n = 1};
     int r = choose_name(&i, o->name);
 
     if (r == 0)
-        r = open_all(&i);
+        r = offer_read(&source, &i.offer);
     if (r == 0)
-        r = check(&i);
-    if (r < 0 || i.findings.refused > 0)
-        return refuse(&i, r, o->json);
-    return hand_over(o, &i);
+        r = i.offer->judged;
+    r = r < 0 || i.offer->findings.refused > 0 ? refuse(&i, r, o->json) : hand_over(o, &i);
+    i.offer = offer_free(i.offer);
+    return r;
 }

@@ -52,3 +52,5 @@ int vpn_follow_call(struct vpn_follow *f, vpn_done_fn done, void *data, const ch
 /* The same in two steps. vpn_follow_send() takes m over, also when it fails. */
 int vpn_follow_begin(struct vpn_follow *f, const char *method, sd_bus_message **ret);
 int vpn_follow_send(struct vpn_follow *f, sd_bus_message *m, vpn_done_fn done, void *data);
+/* Nobody waits any more: open calls with this data do what they do, and end without `done`. */
+void vpn_follow_forget(struct vpn_follow *f, const void *data);

@@ -111,6 +111,14 @@ static void check_whole(struct openvpn_reading *r)
                      "the server");
 }
 
+static unsigned contents_of(const struct openvpn_reading *r)
+{
+    return (r->has_ca || r->has_pkcs12 ? OPENVPN_HAS_CA : 0U) |
+           (r->has_fingerprint ? OPENVPN_HAS_FINGERPRINT : 0U) |
+           (r->has_cert || r->has_pkcs12 ? OPENVPN_HAS_CERTIFICATE : 0U) |
+           (r->has_tls_key ? OPENVPN_HAS_TLS_KEY : 0U);
+}
+
 static void settle(struct openvpn_reading *r)
 {
     struct openvpn_file *f = r->file;
@@ -118,6 +126,7 @@ static void settle(struct openvpn_reading *r)
     int e;
 
     check_whole(r);
+    f->contents = contents_of(r);
     openvpn_settle_ciphers(r);
     openvpn_settle_endpoints(r);
     if (f->ask_user && (f->user[0] == '\0' || f->password[0] == '\0'))
@@ -173,6 +182,11 @@ int openvpn_read(const char *text, size_t len, const struct profile_files *files
         return -EINVAL;
     p->openvpn = TAKE_PTR(file);
     return 0;
+}
+
+unsigned openvpn_contents(const struct profile *p)
+{
+    return p->openvpn != NULL ? p->openvpn->contents : 0;
 }
 
 struct openvpn_file *openvpn_free(struct openvpn_file *f)

@@ -17,6 +17,15 @@ struct openvpn_file *openvpn_free(struct openvpn_file *f);
 /* User and password that the profile's own files hold (the password may be ""); borrowed. */
 bool openvpn_credentials(const struct profile *p, const char **ret_user, const char **ret_password);
 
+/* What the file brings along, for whoever shows it. */
+enum openvpn_contents {
+    OPENVPN_HAS_CA = 1,
+    OPENVPN_HAS_FINGERPRINT = 2,
+    OPENVPN_HAS_CERTIFICATE = 4, /* with its key */
+    OPENVPN_HAS_TLS_KEY = 8,     /* tls-auth, tls-crypt, tls-crypt-v2 */
+};
+unsigned openvpn_contents(const struct profile *p);
+
 /* What the supervisor adds: numeric endpoints, device, management socket. */
 struct openvpn_target {
     struct addr addr;

@@ -28,6 +28,7 @@ struct openvpn_file {
     uint32_t exit_notify; /* UDP only; 0: none */
     uint32_t lport;
     uint32_t ping, ping_restart; /* seconds; 0: ours */
+    unsigned contents;           /* enum openvpn_contents */
 };
 
 enum openvpn_transport { TRANSPORT_UNSET, TRANSPORT_UDP, TRANSPORT_TCP };
