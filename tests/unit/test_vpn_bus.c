@@ -241,6 +241,19 @@ static void test_describe(void **state)
     assert_string_equal(sd_bus_message_get_signature(call(m), 1), "a{sv}a(suss)");
 }
 
+static void test_describe_profile(void **state)
+{
+    sd_bus_message *m = method("DescribeProfile");
+
+    (void)state;
+    assert_true(sd_bus_message_append(m, "s", "work.ovpn") >= 0);
+    assert_string_equal(sd_bus_message_get_signature(call(m), 1), "a{sv}a(suss)");
+    assert_string_equal(fake.last, "describe-profile|work.ovpn");
+    m = method("DescribeProfile");
+    assert_true(sd_bus_message_append(m, "s", "none") >= 0);
+    check_error(call(m), "org.qubes_os.Vpn1.Error.NotFound", "no such profile");
+}
+
 static void test_too_big(void **state)
 {
     _cleanup_(freep) char *big = calloc(1, BUS_FILE_MAX + 1);
@@ -391,6 +404,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(test_up_and_down),   TEST(test_properties),        TEST(test_nothing_can_be_written),
         TEST(test_import),        TEST(test_import_refused),    TEST(test_describe),
+        TEST(test_describe_profile),
         TEST(test_too_big),       TEST(test_no_file),           TEST(test_pipe),
         TEST(test_pipe_without_end), TEST(test_secret_of_no_kind), TEST(test_order),
         TEST(test_too_many_calls), TEST(test_end_in_work),      TEST(test_garbage),

@@ -152,18 +152,10 @@ int manager_import(struct manager *m, const struct manager_file *main_file,
     return 0;
 }
 
-int manager_describe(struct manager *m, const struct manager_file *main_file,
-                     const struct manager_file *others, size_t n_others, struct findings *findings,
-                     struct profile **ret_profile, const char **ret_why)
+static int make_profile(struct profile **ret)
 {
-    int r = look(main_file, others, n_others, findings, ret_why);
-    struct profile *p;
+    struct profile *p = calloc(1, sizeof(*p));
 
-    (void)m;
-    note("describe");
-    if (r < 0)
-        return r;
-    p = calloc(1, sizeof(*p));
     if (p == NULL)
         return -ENOMEM;
     p->kind = PROFILE_WIREGUARD;
@@ -171,8 +163,31 @@ int manager_describe(struct manager *m, const struct manager_file *main_file,
     p->endpoints[0] = (struct endpoint){"vpn.example.net", 1194, IPPROTO_UDP, 0};
     p->endpoints[1] = (struct endpoint){"2001:db8::1", 443, IPPROTO_TCP, 0};
     p->needs = NEEDS_USER_PASSWORD;
-    *ret_profile = p;
+    *ret = p;
     return 0;
+}
+
+int manager_describe(struct manager *m, const struct manager_file *main_file,
+                     const struct manager_file *others, size_t n_others, struct findings *findings,
+                     struct profile **ret_profile, const char **ret_why)
+{
+    int r = look(main_file, others, n_others, findings, ret_why);
+
+    (void)m;
+    note("describe");
+    return r < 0 ? r : make_profile(ret_profile);
+}
+
+int manager_describe_profile(struct manager *m, const char *name, struct findings *findings,
+                             struct profile **ret_profile, const char **ret_why)
+{
+    (void)m;
+    (void)findings;
+    note("describe-profile|%s", name);
+    if (strcmp(name, "work.ovpn") == 0)
+        return make_profile(ret_profile);
+    *ret_why = "there is no such profile";
+    return -ENOENT;
 }
 
 int manager_set_secret(struct manager *m, const char *name, enum client_secret kind,

@@ -306,6 +306,26 @@ static int append_facts(sd_bus_message *m, const struct profile *p, bool usable)
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+/* r: what the check said; what is in a file is no error of the call. */
+static int answer_description(struct bus_call *c, int r, const struct profile *p,
+                              const struct findings *findings)
+{
+    sd_bus_message *m = NULL;
+    bool usable = r >= 0;
+
+    if (r < 0 && (r != -EINVAL || findings->n == 0))
+        return r;
+    r = sd_bus_message_new_method_return(c->message, &m);
+    if (r >= 0)
+        r = append_facts(m, p, usable);
+    if (r >= 0)
+        r = bus_object_append_findings(m, findings);
+    if (r >= 0)
+        r = sd_bus_send(NULL, m, NULL);
+    sd_bus_message_unref(m);
+    return r;
+}
+
 static int run_describe(struct bus_call *c, const struct bus_text *t, size_t n,
                         const char **ret_why)
 {
@@ -313,24 +333,27 @@ static int run_describe(struct bus_call *c, const struct bus_text *t, size_t n,
     size_t n_others = others_of(c, t, n, others);
     _cleanup_(freep) struct findings *findings = calloc(1, sizeof(*findings));
     _cleanup_(profile_freep) struct profile *profile = NULL;
-    sd_bus_message *m = NULL;
-    bool usable;
     int r = findings == NULL ? -ENOMEM
                              : manager_describe(c->bus->manager, &main_file, others, n_others,
                                                 findings, &profile, ret_why);
 
-    usable = r >= 0;
-    if (r < 0 && (r != -EINVAL || findings->n == 0))
-        return r; /* not for what is in the file */
-    r = sd_bus_message_new_method_return(c->message, &m);
-    if (r >= 0)
-        r = append_facts(m, profile, usable);
-    if (r >= 0)
-        r = bus_object_append_findings(m, findings);
-    if (r >= 0)
-        r = sd_bus_send(NULL, m, NULL);
-    sd_bus_message_unref(m);
-    return r;
+    return findings == NULL ? r : answer_description(c, r, profile, findings);
+}
+
+static int run_describe_profile(struct bus_call *c, const struct bus_text *t, size_t n,
+                                const char **ret_why)
+{
+    _cleanup_(freep) struct findings *findings = calloc(1, sizeof(*findings));
+    _cleanup_(profile_freep) struct profile *profile = NULL;
+    const char *name;
+    int r = findings == NULL ? -ENOMEM : sd_bus_message_read(c->message, "s", &name);
+
+    (void)t;
+    (void)n;
+    if (r < 0)
+        return r;
+    r = manager_describe_profile(c->bus->manager, name, findings, &profile, ret_why);
+    return answer_description(c, r, profile, findings);
 }
 
 static const struct bus_method methods[] = {
@@ -342,6 +365,7 @@ static const struct bus_method methods[] = {
     {"ImportWithFiles", CONFIGURE, FILES_NAMED_OTHERS, run_import},
     {"Describe", CONTROL, FILES_ONE, run_describe},
     {"DescribeWithFiles", CONTROL, FILES_OTHERS, run_describe},
+    {"DescribeProfile", CONTROL, FILES_NONE, run_describe_profile},
     {"SetSecret", SECRET, FILES_SECRET, run_set_secret},
     {"Rename", CONFIGURE, FILES_NONE, run_rename},
     {"Delete", CONFIGURE, FILES_NONE, run_delete},

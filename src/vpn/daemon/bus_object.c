@@ -258,6 +258,7 @@ static const sd_bus_vtable vtable[] = {
     METHOD("ImportWithFiles", "hsa{sh}", "a(suss)"),
     METHOD("Describe", "h", "a{sv}a(suss)"),
     METHOD("DescribeWithFiles", "ha{sh}", "a{sv}a(suss)"),
+    METHOD("DescribeProfile", "s", "a{sv}a(suss)"),
     METHOD("SetSecret", "ssh", ""),
     METHOD("Rename", "ss", ""),
     METHOD("Delete", "s", ""),

@@ -147,6 +147,9 @@ int manager_import(struct manager *m, const struct manager_file *main_file,
 int manager_describe(struct manager *m, const struct manager_file *main_file,
                      const struct manager_file *others, size_t n_others, struct findings *findings,
                      struct profile **ret_profile, const char **ret_why);
+/* The same of a profile that is kept. */
+int manager_describe_profile(struct manager *m, const char *name, struct findings *findings,
+                             struct profile **ret_profile, const char **ret_why);
 /*
  * text: for SECRET_USER_PASSWORD two lines, name and password; else one. Kept in the folder (mode
  * 0600) but for SECRET_CHALLENGE, which is good for one try. The caller wipes text.

@@ -204,6 +204,20 @@ int manager_describe(struct manager *m, const struct manager_file *main_file,
     return r < 0 ? refuse(ret_why, r, "the file cannot be used, see the findings") : 0;
 }
 
+int manager_describe_profile(struct manager *m, const char *name, struct findings *findings,
+                             struct profile **ret_profile, const char **ret_why)
+{
+    const char *found;
+    int r;
+
+    *ret_why = "";
+    found = find(m, name, ret_why);
+    if (found == NULL)
+        return -ENOENT;
+    r = folder_read_profile(m->folder, found, findings, ret_profile);
+    return r < 0 ? refuse(ret_why, r, "the profile cannot be used, see the findings") : 0;
+}
+
 int manager_import(struct manager *m, const struct manager_file *main_file,
                    const struct manager_file *others, size_t n_others, struct findings *findings,
                    const char **ret_why)
