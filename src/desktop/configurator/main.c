@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qubes-vpn-configurator: the window of the VPN, or the same steps without one. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "desktop/configurator/application.h"
+#include "desktop/configurator/terminal.h"
+#include "desktop/words/words.h"
+
+enum option_code { OPT_HELP = 256, OPT_VERSION, OPT_BUS, OPT_PAGE, OPT_TERMINAL, OPT_EDIT };
+
+struct options {
+    const char *socket, *page, *edit;
+    bool terminal;
+};
+
+static int usage(FILE *out)
+{
+    (void)fputs(_("Usage: qubes-vpn-configurator [OPTION]...\n"
+                  "Sets the VPN of this qube up, and shows what it does.\n\n"
+                  "  --page NAME     begin with a page: state, profiles, add, test, guide\n"
+                  "  --terminal      the same steps in a terminal\n"
+                  "  --edit PROFILE  change a profile in your editor\n"
+                  "  --bus SOCKET    the supervisor's own socket instead of the system bus\n"
+                  "  --help, --version\n"),
+                out);
+    return out == stderr ? 2 : 0;
+}
+
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct options *ret)
+{
+    static const struct option options[] = {
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {"bus", required_argument, NULL, OPT_BUS},
+        {"page", required_argument, NULL, OPT_PAGE},
+        {"terminal", no_argument, NULL, OPT_TERMINAL},
+        {"edit", required_argument, NULL, OPT_EDIT},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+        if (c == OPT_HELP)
+            return usage(stdout);
+        if (c == OPT_VERSION)
+            return puts("qubes-vpn-configurator " SLUICE_VERSION) < 0;
+        if (c == OPT_BUS)
+            ret->socket = optarg;
+        else if (c == OPT_PAGE && application_has_page(optarg))
+            ret->page = optarg;
+        else if (c == OPT_TERMINAL)
+            ret->terminal = true;
+        else if (c == OPT_EDIT)
+            ret->edit = optarg;
+        else
+            return usage(stderr);
+    }
+    return optind != argc || (ret->terminal && ret->edit != NULL) ? usage(stderr) : -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.socket = NULL};
+    int r;
+
+    words_begin(NULL);
+    r = read_options(argc, argv, &o);
+    if (r >= 0)
+        return r;
+    if (o.edit != NULL)
+        return terminal_edit(o.socket, o.edit);
+    if (o.terminal)
+        return terminal_run(o.socket);
+    return application_run(o.socket, o.page);
+}
