@@ -7,84 +7,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "control/client.h"
 #include "router/sources.h"
 #include "router/status_json.h"
 
-#define ANSWER_MAX  (64u << 20)
-#define ANSWER_TIME 10 /* seconds */
-#define READING_US  UINT64_C(3000000)
+#define READING_US UINT64_C(3000000)
 
 /* ---- asking ---- */
 
-static int connect_to(const char *path)
-{
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = ANSWER_TIME};
-    _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -errno;
-    if (strlen(path) >= sizeof(at.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(at.sun_path, path, strlen(path) + 1);
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-        connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
-static json_t *read_answer(int fd, int *ret_error)
-{
-    _cleanup_(freep) char *buf = NULL;
-    size_t len = 0, capacity = 0;
-    json_t *root;
-
-    for (;;) {
-        ssize_t n;
-
-        if (len == capacity) {
-            char *grown = capacity < ANSWER_MAX ? realloc(buf, capacity + (64u << 10) + capacity / 2)
-                                                : NULL;
-
-            if (grown == NULL) {
-                *ret_error = -E2BIG;
-                return NULL;
-            }
-            buf = grown;
-            capacity += (64u << 10) + capacity / 2;
-        }
-        n = recv(fd, buf + len, capacity - len, 0);
-        if (n < 0) {
-            *ret_error = -errno;
-            return NULL;
-        }
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    root = json_loadb(buf, len, 0, NULL);
-    if (root == NULL)
-        *ret_error = -EBADMSG;
-    return root;
-}
-
 static json_t *ask(const char *control, const char *question)
 {
-    _cleanup_(closep) int fd = connect_to(control);
     json_t *root = NULL;
-    int r = fd < 0 ? fd : 0;
+    int r = control_ask(control, question, &root);
 
-    if (r == 0 && send(fd, question, strlen(question), MSG_NOSIGNAL) < 0)
-        r = -errno;
-    if (r == 0)
-        root = read_answer(fd, &r);
-    if (root == NULL)
+    if (r < 0)
         (void)fprintf(stderr,
                       "qubes-routing-manager: no answer from the running program at %s: %s.\n"
                       "Nothing is known about the exposures; see: systemctl status "

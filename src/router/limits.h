@@ -2,13 +2,12 @@
 /* Every bound of the router in one place; beyond each: not exposed, and said. */
 #pragma once
 
-#define ROUTER_MAX_ADDRESSES    12000 /* addresses that some key names */
-#define ROUTER_MAX_STRAYS       20000 /* keys without a valid address that are remembered */
-#define ROUTER_SHOWN_STRAYS     32    /* ... and that are named in status */
-#define ROUTER_MAX_SPELLINGS    8     /* keys that claim one address */
-#define ROUTER_MAX_OBJECTS      512   /* set elements and proxy entries of one address */
-#define ROUTER_MAX_STATUS_PEERS 8     /* status connections at one time */
-#define ROUTER_LOG_BURST        20    /* refusals of one reading that are logged one by one */
+#define ROUTER_MAX_ADDRESSES 12000 /* addresses that some key names */
+#define ROUTER_MAX_STRAYS    20000 /* keys without a valid address that are remembered */
+#define ROUTER_SHOWN_STRAYS  32    /* ... and that are named in status */
+#define ROUTER_MAX_SPELLINGS 8     /* keys that claim one address */
+#define ROUTER_MAX_OBJECTS   512   /* set elements and proxy entries of one address */
+#define ROUTER_LOG_BURST     20    /* refusals of one reading that are logged one by one */
 
 #define ROUTER_TICK_US             10000000u /* read back what the kernel does not notify */
 #define ROUTER_ADOPT_US            60000000u /* without QubesDB at the start: keep this long */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket: a client sends one line, "status" or "check", and gets one JSON object, then
- * the connection ends. Anybody in the qube may ask; nobody can change anything by it.
+ * What the control socket (control/server.h) answers: "status" and "check". Anybody in the qube may
+ * ask; nobody can change anything by it.
  */
 #pragma once
 

@@ -9,6 +9,7 @@ import sys
 
 LIBRARIES = {
     "base": set(),
+    "control": {"base"},
     "netlink": {"base"},
     "nft": {"base", "netlink"},
     "qubesdb": {"base"},

@@ -4,88 +4,38 @@
 #include <errno.h>
 #include <jansson.h>
 #include <libsmartcols/libsmartcols.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "control/client.h"
 #include "dom0/serverd/status.h"
 
 #define PROGRAM       "qubes-network-serverd"
-#define ANSWER_MAX    (64u << 20)
-#define ANSWER_TIME   10 /* seconds */
 #define WITHDRAW_USEC UINT64_C(10000000)
 
 /* ---- asking ---- */
 
-static int connect_to(const char *runtime)
+static int control_path(const char *runtime, char path[static PATH_MAX])
 {
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = ANSWER_TIME};
-    _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s/control.sock", runtime);
+    int n = snprintf(path, PATH_MAX, "%s/control.sock", runtime);
 
-    if (fd < 0)
-        return -errno;
-    if (n < 0 || (size_t)n >= sizeof(at.sun_path))
-        return -ENAMETOOLONG;
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-        connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
-static json_t *read_answer(int fd, int *ret_error)
-{
-    _cleanup_(freep) char *buf = NULL;
-    size_t len = 0, capacity = 0;
-    json_t *root;
-
-    for (;;) {
-        ssize_t n;
-
-        if (len == capacity) {
-            size_t more = capacity + (64u << 10) + capacity / 2;
-            char *grown = capacity < ANSWER_MAX ? realloc(buf, more) : NULL;
-
-            if (!grown) {
-                *ret_error = -E2BIG;
-                return NULL;
-            }
-            buf = grown;
-            capacity = more;
-        }
-        n = recv(fd, buf + len, capacity - len, 0);
-        if (n < 0) {
-            *ret_error = -errno;
-            return NULL;
-        }
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    root = json_loadb(buf, len, 0, NULL);
-    if (!root)
-        *ret_error = -EBADMSG;
-    return root;
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 static json_t *ask(const char *runtime, const char *question)
 {
-    _cleanup_(closep) int fd = connect_to(runtime);
+    char path[PATH_MAX];
     json_t *root = NULL;
-    int r = fd < 0 ? fd : 0;
+    int r = control_path(runtime, path);
 
-    if (r == 0 && send(fd, question, strlen(question), MSG_NOSIGNAL) < 0)
-        r = -errno;
     if (r == 0)
-        root = read_answer(fd, &r);
-    if (!root)
+        r = control_ask(path, question, &root);
+    if (r < 0)
         (void)fprintf(stderr,
                       PROGRAM ": nobody answers in %s (%s). What stands in QubesDB stays as it is; "
                       "see: systemctl status " PROGRAM "\n",
@@ -354,10 +304,11 @@ static int withdraw(struct withdrawal *w, const char *directory)
 int client_withdraw(const struct manager_config *config)
 {
     struct withdrawal w = {0};
-    int fd = connect_to(config->runtime), r;
+    _cleanup_(closep) int fd = -1;
+    char path[PATH_MAX];
+    int r = control_path(config->runtime, path);
 
-    if (fd >= 0) {
-        (void)close_fd(fd);
+    if (r == 0 && control_connect(path, &fd) == 0) {
         (void)fprintf(stderr, PROGRAM ": the daemon runs and would write everything again: "
                                       "systemctl stop " PROGRAM " first\n");
         return 1;

@@ -297,7 +297,7 @@ struct manager *manager_free(struct manager *m)
 {
     if (!m)
         return NULL;
-    m->status = status_free(m->status);
+    m->control = control_server_free(m->control);
     m->reads = reads_free(m->reads);
     m->client = admin_client_free(m->client);
     m->hops = hops_free(m->hops);
@@ -393,7 +393,7 @@ int manager_new(const struct manager_config *config, struct manager **ret)
     if (r >= 0)
         r = connect_all(m);
     if (r >= 0 && !config->dry_run)
-        r = status_new(m, m->control_path, &m->status);
+        r = status_serve(m, m->control_path, &m->control);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(m);

@@ -30,7 +30,7 @@ struct manager_config {
     bool json;                     /* ... as JSON */
 };
 
-struct status_server;
+struct control_server;
 
 struct reload { /* a firewall block that qubesd has to write again, once our writes are done */
     char qube[QUBE_NAME_MAX], hop[QUBE_NAME_MAX];
@@ -50,7 +50,7 @@ struct manager {
     struct admin_client *client;
     struct reads *reads;
     struct hops *hops;
-    struct status_server *status;
+    struct control_server *control;
     struct wished wished;
     struct live live;      /* as in the file */
     char *live_path, *live_text, *control_path; /* owned */
