@@ -389,6 +389,24 @@ int setup_secret(struct setup *s, const char *kind, char *user, char *password)
     return 0;
 }
 
+int setup_resume(struct setup *s, const char *profile, const json_t *needs)
+{
+    int n;
+
+    if (s->view.busy)
+        return -EBUSY;
+    s->offer = offer_free(s->offer);
+    forget_paths(s);
+    setup_clear_view(s);
+    forget_error(s);
+    n = snprintf(s->name, sizeof(s->name), "%s", profile);
+    if (n < 0 || (size_t)n >= sizeof(s->name))
+        return -EINVAL;
+    setup_show_needs(s, needs);
+    go(s, s->needs.n > 0 ? SETUP_SECRETS : SETUP_READY);
+    return 0;
+}
+
 int setup_skip(struct setup *s)
 {
     if (s->view.step != SETUP_SECRETS || s->view.busy)

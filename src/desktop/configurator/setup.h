@@ -65,6 +65,8 @@ int setup_name(struct setup *s, const char *name);
 int setup_import(struct setup *s);
 /* user: only for "user-password", else NULL. Both are wiped in the caller's memory, always. */
 int setup_secret(struct setup *s, const char *kind, char *user, char *password);
+/* A profile that is there already, for its secrets: SETUP_SECRETS, or SETUP_READY without needs. */
+int setup_resume(struct setup *s, const char *profile, const json_t *needs);
 /* Later: leaves SETUP_SECRETS without giving them. */
 int setup_skip(struct setup *s);
 /* Chooses the profile and connects. */
