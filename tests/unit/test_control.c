@@ -18,7 +18,7 @@
 #include "control/client.h"
 #include "control/server.h"
 
-#define LONG_SIZE (4u << 20) /* more than a socket takes at once */
+#define LONG_SIZE (1u << 20) /* more than a socket takes at once */
 
 static struct {
     char folder[32], path[64], questions[256];

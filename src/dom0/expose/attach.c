@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "dom0/expose/say.h"
 #include "dom0/expose/words.h"
+
+#define ATTEMPTS 6 /* with pauses of 1, 2, 4 ... seconds: half a minute without qubesd */
 
 static bool differs(const struct qube *q, unsigned f)
 {
@@ -45,6 +48,13 @@ void attach_note(const struct qube *q)
     say_wrapped(text, 2);
 }
 
+/* ---- attaching anew ---- */
+
+struct netvm { /* how it is: the default, or this name; "": none */
+    bool by_default;
+    char name[QUBE_NAME_MAX];
+};
+
 static int set_netvm(struct session *s, const struct qube *q, const char *netvm)
 {
     struct admin_request request = {.method = "admin.vm.property.Set",
@@ -56,9 +66,7 @@ static int set_netvm(struct session *s, const struct qube *q, const char *netvm)
                                                       : "detaching the network", NULL);
 }
 
-/* How it was: the default, or this name. */
-static int get_netvm(struct session *s, const struct qube *q, bool *ret_default,
-                     char netvm[static QUBE_NAME_MAX])
+static int get_netvm(struct session *s, const struct qube *q, struct netvm *ret)
 {
     struct admin_request request = {.method = "admin.vm.property.Get",
                                     .arg = "netvm",
@@ -70,50 +78,101 @@ static int get_netvm(struct session *s, const struct qube *q, bool *ret_default,
 
     if (r < 0)
         return r;
-    *ret_default = strncmp(answer, "default=True ", 13) == 0;
     rest = str_from(answer);
     for (unsigned i = 0; i < 3 && str_next(&rest, ' ', &word); i++)
         ;
-    if (!tree_valid_name(word)) {
+    if (word.len > 0 && !tree_valid_name(word)) {
         say_failed(NULL, "qubesd does not tell the net qube of %s in a way that is known", q->name);
         return -EBADMSG;
     }
-    memcpy(netvm, word.p, word.len);
-    netvm[word.len] = '\0';
+    *ret = (struct netvm){.by_default = strncmp(answer, "default=True ", 13) == 0};
+    memcpy(ret->name, word.p, word.len);
     return 0;
 }
 
-static int attach_again(struct session *s, const struct qube *q, bool by_default, const char *netvm)
+static int attach_to(struct session *s, const struct qube *q, const struct netvm *to)
 {
     struct admin_request reset = {.method = "admin.vm.property.Reset",
                                   .arg = "netvm",
                                   .dest = q->name,
                                   .payload = {"", 0}};
 
-    return by_default ? session_call(s, &reset, "attaching the network", NULL)
-                      : set_netvm(s, q, netvm);
+    return to->by_default ? session_call(s, &reset, "attaching the network", NULL)
+                          : set_netvm(s, q, to->name);
 }
 
-/* Nothing may interrupt it half way: the qube would be left without a network. */
-static int attach_anew(struct session *s, struct qube *q)
+/* A detaching that nobody waits for any more may come after the attaching, so it is read back. */
+static bool is_attached_to(struct session *s, const struct qube *q, const struct netvm *to)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, old[3];
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    char netvm[QUBE_NAME_MAX] = "";
-    bool by_default = false;
-    int r = get_netvm(s, q, &by_default, netvm);
+    struct netvm now;
+
+    return get_netvm(s, q, &now) == 0 && now.by_default == to->by_default &&
+           strcmp(now.name, to->name) == 0;
+}
+
+/* Nobody could be asked: qubesd may be about to start again. */
+static bool is_away(int error)
+{
+    return error == -ENOENT || error == -ECONNREFUSED || error == -ECONNRESET || error == -EPIPE;
+}
+
+static int attach_again(struct session *s, const struct qube *q, const struct netvm *to)
+{
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; i < ATTEMPTS; i++) {
+        r = attach_to(s, q, to);
+        if (r == 0 && is_attached_to(s, q, to))
+            return 0;
+        if (r < 0 && !is_away(r))
+            return r;
+        if (i + 1 < ATTEMPTS)
+            (void)sleep(1u << i);
+    }
+    return r < 0 ? r : -EAGAIN;
+}
+
+/* Whatever becomes of the detaching: whether it failed before or after the fact is not known. */
+static int detach_and_attach(struct session *s, const struct qube *q, const struct netvm *to)
+{
+    int detached = set_netvm(s, q, ""), r;
+
+    if (detached < 0)
+        (void)fprintf(stderr,
+                      "It is not known whether %s still has a network: attaching it again ...\n",
+                      q->name);
+    r = attach_again(s, q, to);
+    if (r < 0)
+        say_failed(NULL,
+                   "%s %s WITHOUT A NETWORK NOW. To attach it again: qvm-prefs %s%s netvm%s%s",
+                   q->name, detached < 0 ? "MAY BE" : "IS", to->by_default ? "--default " : "",
+                   q->name, to->by_default ? "" : " ", to->by_default ? "" : to->name);
+    else if (detached < 0)
+        (void)fprintf(stderr,
+                      "%s has its network again, from %s as before. Which address it has now: "
+                      "qvm-expose %s\n",
+                      q->name, to->name, q->name);
+    return detached < 0 ? detached : r;
+}
+
+/* Nothing may end or stop it half way: the qube would be left without a network. */
+static int attach_anew(struct session *s, const struct qube *q)
+{
+    static const int signals[] = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
+                                  SIGTSTP, SIGTTIN, SIGTTOU};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, old[ARRAY_SIZE(signals)];
+    struct netvm netvm;
+    int r = get_netvm(s, q, &netvm);
 
     if (r < 0)
         return r;
+    if (netvm.name[0] == '\0') {
+        say_failed(NULL, "%s has no net qube any more", q->name);
+        return -ENOENT;
+    }
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         (void)sigaction(signals[i], &ignore, &old[i]);
-    r = set_netvm(s, q, "");
-    if (r == 0) {
-        r = attach_again(s, q, by_default, netvm);
-        if (r < 0)
-            say_failed(NULL, "%s IS WITHOUT A NETWORK NOW. To attach it again: qvm-prefs %s%s netvm %s",
-                       q->name, by_default ? "--default " : "", q->name, by_default ? "" : netvm);
-    }
+    r = detach_and_attach(s, q, &netvm);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         (void)sigaction(signals[i], &old[i], NULL);
     return r;
