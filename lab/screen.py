@@ -18,6 +18,7 @@ one that is to have the keyboard is told by focus(). Programs must run where the
 namespace); the supervisor is reached by a path and may be elsewhere.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -35,7 +36,7 @@ NEEDED = ("Xvfb", "xdotool", "xwininfo", "trayer", "dbus-daemon")
 _LAUNCHER = ("/usr/libexec/at-spi-bus-launcher", "/usr/lib/at-spi2-core/at-spi-bus-launcher")
 # The X server gets a /tmp of its own, so that its lock and socket meet nobody's; clients come by the abstract socket.
 _PRIVATE = "mount -t tmpfs -o mode=1777 screen /tmp && exec \"$@\""
-_CHILD = re.compile(r'^ +(0x[0-9a-f]+) .*: \("([^"]*)" "[^"]*"\) +(\d+)x(\d+)\S+ +\+(-?\d+)\+(-?\d+)$', re.M)
+_CHILD = re.compile(r'^ +(0x[0-9a-f]+) (.*): \("([^"]*)" "[^"]*"\) +(\d+)x(\d+)\S+ +\+(-?\d+)\+(-?\d+)$', re.M)
 
 __all__ = ["NEEDED", "Screen", "Dock", "missing"]
 
@@ -87,6 +88,9 @@ class _Helper:
                 end.close()
 
 
+Icon = collections.namedtuple("Icon", "window x y width height title")
+
+
 class Dock:
     """trayer: a panel that icons are docked into by the XEmbed protocol, as in Qubes' dom0. dark: its colour."""
 
@@ -106,15 +110,15 @@ class Dock:
         _end(self.process)
 
     def icons(self, pattern="."):
-        """[(window, x, y, width, height)] of the icons docked whose class fits, from the left. Seen and in their place:
-        a program's window below the dock's."""
+        """The icons docked whose name fits, from the left: each has window, x, y, width, height and title (what a screen
+        reader says). Docked is a program's window below the dock's."""
         done = subprocess.run(["xwininfo", "-tree", "-id", str(self._panel)], env=self.screen.variables(), check=False,
                               capture_output=True, text=True, timeout=20 * SLOW)
         found = []
-        for number, name, width, height, x, y in _CHILD.findall(done.stdout):
+        for number, title, name, width, height, x, y in _CHILD.findall(done.stdout):
             if re.search(pattern, name) and int(width) > 1:
-                found.append((int(number, 16), int(x), int(y), int(width), int(height)))
-        return sorted(found, key=lambda icon: icon[1])
+                found.append(Icon(int(number, 16), int(x), int(y), int(width), int(height), title.strip('"')))
+        return sorted(found, key=lambda icon: icon.x)
 
     def wait_icon(self, pattern=".", timeout=10):
         return wait_until(lambda: self.icons(pattern), timeout * SLOW, f"an icon in the dock ({pattern})", 0.05)[0]
