@@ -177,11 +177,14 @@ static void show_offer(struct setup *s)
 
 /* ---- what the supervisor says of it ---- */
 
-static bool tells_of_missing(const char *text)
+/* Itself, or what follows of it: "ca is missing" for the file as a whole. */
+static bool tells_of_missing(const json_t *finding, const char *text)
 {
-    static const char end[] = " is missing; it belongs beside the profile";
+    static const char end[] = " is missing; it belongs beside the profile", begin[] = "is missing";
     size_t len = strlen(text);
 
+    if (json_integer_value(json_array_get(finding, 1)) == 0)
+        return strncmp(text, begin, sizeof(begin) - 1) == 0;
     return len >= sizeof(end) && strcmp(text + len - (sizeof(end) - 1), end) == 0;
 }
 
@@ -195,7 +198,7 @@ static void show_findings(struct setup *s, const json_t *findings)
         const char *kind = json_string_value(json_array_get(one, 0)),
                    *why = json_string_value(json_array_get(one, 3));
 
-        if (kind == NULL || why == NULL || (s->missing.n > 0 && tells_of_missing(why)))
+        if (kind == NULL || why == NULL || (s->missing.n > 0 && tells_of_missing(one, why)))
             continue; /* it stands among the missing files */
         words_finding(one, text, sizeof(text));
         if (strcmp(kind, "refused") == 0)

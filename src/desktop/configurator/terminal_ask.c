@@ -268,7 +268,7 @@ static void on_signal(int number)
     (void)raise(number);
 }
 
-static int switch_echo_off(void)
+static int switch_echo_off(bool show_ends)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     struct termios now;
@@ -277,7 +277,8 @@ static int switch_echo_off(void)
         return -ENOTTY;
     now = before;
     now.c_lflag &= ~(tcflag_t)ECHO;
-    now.c_lflag |= ECHONL;
+    if (show_ends)
+        now.c_lflag |= ECHONL;
     echo_off = 1;
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
         (void)signal(numbers[i], on_signal);
@@ -290,7 +291,7 @@ int terminal_ask_secret(const char *prompt, char *buf, size_t size)
     int r;
 
     buf[0] = '\0';
-    r = switch_echo_off(); /* before anybody is asked to type */
+    r = switch_echo_off(true); /* before anybody is asked to type */
     if (r < 0) {
         terminal_say("%s", _("Passwords and codes are asked for on a terminal only, where they are not "
                              "shown. Run this program in a terminal, or: qubes-vpn set-secret"));
@@ -329,7 +330,7 @@ int terminal_ask_text(char **ret, size_t *ret_len)
     if (text == NULL)
         return -ENOMEM;
     (void)fflush(stdout);
-    (void)switch_echo_off(); /* keys are in it; a pipe shows nothing anyway */
+    (void)switch_echo_off(false); /* keys are in it; a pipe shows nothing anyway */
     do {
         r = read_line(line, sizeof(line));
         if (r == 0 && strcmp(line, ".") == 0)
