@@ -230,7 +230,7 @@ class Screen:
         self._tool("type", "--delay", "5", text)
 
     def mouse(self, x, y, button=1):
-        self._tool("mousemove", "--sync", x, y, "click", button)
+        self._tool("mousemove", x, y, "click", button)  # --sync never returns where the mouse is there already
 
     def windows(self, title="."):
         """Numbers of the windows seen whose title fits the pattern, the newest last."""
