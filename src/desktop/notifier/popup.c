@@ -15,9 +15,8 @@
 /* Two notifiers in a session would tell everything twice. */
 #define OUR_NAME   "org.qubes_os.VpnNotifier"
 
-/* Answers of RequestName (D-Bus specification): its owner is this connection, or another. */
-#define NAME_DO_NOT_QUEUE UINT64_C(4)
-#define NAME_TAKEN        UINT32_C(3)
+/* Answer of RequestName (D-Bus specification): another connection has it. */
+#define NAME_TAKEN UINT32_C(3)
 
 #define RETRY_MIN_US UINT64_C(1000000)
 #define RETRY_MAX_US UINT64_C(60000000)
@@ -252,7 +251,7 @@ static int connect_now(struct popup *p)
         r = sd_bus_match_signal_async(p->bus, NULL, DBUS ".Local", NULL, DBUS ".Local",
                                       "Disconnected", on_disconnected, NULL, p);
     if (r >= 0)
-        r = sd_bus_request_name_async(p->bus, NULL, OUR_NAME, NAME_DO_NOT_QUEUE, on_name, p);
+        r = sd_bus_request_name_async(p->bus, NULL, OUR_NAME, 0, on_name, p);
     if (r >= 0)
         r = sd_bus_add_match_async(p->bus, NULL,
                                    "type='signal',sender='" DBUS "',interface='" DBUS
