@@ -18,7 +18,9 @@ void rate_break(struct rate *r)
 
 static uint64_t rate_of(uint64_t bytes, uint64_t us)
 {
-    return (uint64_t)((double)bytes * 1e6 / (double)us);
+    double rate = (double)bytes * 1e6 / (double)us;
+
+    return rate < (double)TOP_MAX ? (uint64_t)rate : TOP_MAX;
 }
 
 static struct rate_point *next_point(struct rate *r)
