@@ -38,7 +38,7 @@ static void test_offers_what_makes_sense(void **state)
 {
     (void)state;
     check("{\"state\": \"unconfigured\", \"wanted_up\": true, \"profile\": \"\"}", WORDS_ATTENTION,
-          false, true);
+          false, false);
     check("{\"state\": \"sealed\", \"wanted_up\": false, \"profile\": \"a\"}", WORDS_BLOCKED, true,
           false);
     check("{\"state\": \"sealed\", \"wanted_up\": true, \"profile\": \"a\"}", WORDS_CONNECTING, true,

@@ -50,19 +50,20 @@ static void read_profiles(struct look *l, const json_t *profiles)
 
 void look_at(struct look *l, const json_t *status)
 {
-    bool known = status != NULL, waits;
+    bool waits, profile;
 
     memset(l, 0, sizeof(*l));
     l->mood = words_mood(status);
     (void)words_summary(status, l->summary, sizeof(l->summary));
     (void)words_next(status, l->next, sizeof(l->next));
-    if (!known)
+    if (status == NULL)
         return;
     read_profiles(l, json_object_get(status, "profiles"));
     /* "sealed" is also between two tries, where Up means: now. */
     waits = is(status, "state", "sealed") || is(status, "state", "failed");
-    l->can_connect = waits && !is(status, "profile", "");
-    l->can_block = json_is_true(json_object_get(status, "wanted_up"));
+    profile = !is(status, "profile", "");
+    l->can_connect = profile && waits;
+    l->can_block = profile && json_is_true(json_object_get(status, "wanted_up"));
     l->can_test = true;
 }
 

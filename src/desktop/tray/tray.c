@@ -224,12 +224,18 @@ static void add_window(struct tray *t, const char *label, bool mnemonic, const c
     g_signal_connect(item, "activate", G_CALLBACK(on_window), t);
 }
 
-/* A line that is read and not chosen. Plain text: no mnemonic, no markup. */
+/* A line that is read and not chosen: it is insensitive, but not as pale as themes draw that. Plain
+ * text: no mnemonic, no markup. */
 static GtkWidget *add_line(struct tray *t)
 {
+    g_autoptr(GtkCssProvider) css = gtk_css_provider_new();
     GtkWidget *item = add(t, gtk_menu_item_new_with_label(""));
     GtkLabel *label = GTK_LABEL(gtk_bin_get_child(GTK_BIN(item)));
 
+    (void)gtk_css_provider_load_from_data(css, "label { color: @theme_fg_color; }", -1, NULL);
+    gtk_style_context_add_provider(gtk_widget_get_style_context(GTK_WIDGET(label)),
+                                   GTK_STYLE_PROVIDER(css),
+                                   GTK_STYLE_PROVIDER_PRIORITY_APPLICATION);
     gtk_label_set_line_wrap(label, TRUE);
     gtk_label_set_max_width_chars(label, WIDTH_CHARS);
     gtk_widget_set_sensitive(item, FALSE);
