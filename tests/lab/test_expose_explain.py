@@ -219,6 +219,28 @@ def test_check_with_nothing_to_check(expose):
     assert done.returncode == OK and done.stdout.startswith("0 asked for")
 
 
+def test_check_tells_once_what_a_hop_lacks():
+    """What is wrong at a hop is so for both families."""
+    if not available(SERVERD):
+        pytest.skip("qubes-network-serverd is not built")
+    with Dom0() as dom0:
+        dom0.add("sys-net", provides_network=True, netvm=None, qid=2, features=(("ipv6", "1"),))
+        dom0.add("web", netvm="sys-net", qid=4, ip=WEB)
+        dom0.start("web")
+        dom0.set_feature("web", "routing-method", "forward")
+        Serverd(dom0)
+        expose = Expose(dom0)
+
+        def told():
+            return json.loads(expose("--check", "--json").stdout)["findings"]
+
+        wait_until(lambda: all("does not tell what it does" in one["what"] for one in told()), 5 * SLOW, what="records")
+        assert len(json.loads(expose("--explain", "web", "--json").stdout)["ways"]) == 2
+        assert [one["qube"] for one in told()] == ["web"], told()
+        text = expose("--check").stdout
+        assert text.count("does not tell") == 1 and "1 asked for: 0 open" in text and "1 findings" in text
+
+
 def test_map(dom0, expose):
     expose("web", "--allow", "tcp/443")
     expose("db", "--publish", "tcp/8443:443")

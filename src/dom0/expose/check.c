@@ -66,8 +66,11 @@ static void check_qube(struct check *c, const struct qube *q)
     }
     ways_find(&c->gathered.input, q, &ways);
     for (size_t i = 0; i < ways.n; i++) {
-        if (ways.ways[i].why[0] != '\0')
-            find(c, q, "closed", ways.ways[i].why);
+        const char *why = ways.ways[i].why;
+
+        /* what is wrong at a hop is so for both families */
+        if (why[0] != '\0' && (i == 0 || strcmp(why, ways.ways[0].why) != 0))
+            find(c, q, "closed", why);
     }
     if (ways.why[0] != '\0' && json_array_size(c->findings) == before)
         find(c, q, "closed", ways.why);
