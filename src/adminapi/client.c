@@ -2,6 +2,7 @@
 #include "adminapi/client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -391,4 +392,17 @@ void admin_cancel(struct admin_client *c, const void *user)
     calls_clear(&c->open, user, false);
     calls_clear(&c->done, user, false);
     client_wake(c); /* others may have their turn now */
+}
+
+const char *admin_strerror(int error, const char *method, char buf[static ADMIN_ERROR_MAX])
+{
+    if (error != -E2BIG)
+        return strerror(-error);
+    if (method)
+        (void)snprintf(buf, ADMIN_ERROR_MAX, "the answer to %s is longer than %d MiB", method,
+                       ADMIN_ANSWER_MAX >> 20);
+    else
+        (void)snprintf(buf, ADMIN_ERROR_MAX, "an event is longer than %d KiB",
+                       ADMIN_EVENT_MAX >> 10);
+    return buf;
 }

@@ -21,6 +21,7 @@
 #define ADMIN_CALLS_MAX          8
 #define ADMIN_ANSWER_MAX         (4 * 1024 * 1024) /* more ends the call with -E2BIG */
 #define ADMIN_CALL_TIMEOUT_USEC  60000000 /* qubesd stands still while it starts a qube */
+#define ADMIN_ERROR_MAX          120      /* of a text, with its NUL */
 
 struct admin_client;
 
@@ -50,5 +51,10 @@ typedef void (*admin_answer_fn)(int error, const struct admin_answer *a, void *u
 /* Everything of the request is copied. 0, -EINVAL, -E2BIG, -ENOMEM. */
 int admin_call(struct admin_client *c, const struct admin_request *request, admin_answer_fn answer,
                void *user);
+/*
+ * What an error is for people: -E2BIG says which limit was too small for the answer to this method,
+ * or (NULL) for an event of the stream. Others are strerror(). Borrowed from buf or the C library.
+ */
+const char *admin_strerror(int error, const char *method, char buf[static ADMIN_ERROR_MAX]);
 /* Drops all calls with this user that have not been answered: their callback never comes. */
 void admin_cancel(struct admin_client *c, const void *user);

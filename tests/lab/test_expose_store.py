@@ -240,6 +240,23 @@ def test_hvm_has_to_be_restarted():
         assert dom0["win"].live[1] != "192.168.16.25"
 
 
+@pytest.mark.parametrize("method, done_before", (("admin.vm.List", "the qubes cannot be read"),
+                                                 ("admin.vm.property.Get", "reading the net qube")))
+def test_answer_that_is_too_large(dom0, expose, method, done_before):
+    dom0.set_property("web", "ip", "192.168.16.25")
+    dom0.api._methods[method] = lambda *_: "x" * (5 << 20)
+    done = expose("web", "--allow", "tcp/22", "--yes")
+    assert done.returncode == FAILED
+    assert f"{done_before}: " in done.stderr and f"the answer to {method} is longer than 4 MiB" in done.stderr
+    assert "Argument list" not in done.stderr
+
+
+def test_too_many_qubes(dom0, expose):
+    dom0.api._methods["admin.vm.List"] = lambda *_: "".join(f"far{i} class=RemoteVM state=NA\n" for i in range(10001))
+    done = expose("web")
+    assert done.returncode == FAILED and "there are more than 10000 qubes" in done.stderr
+
+
 def test_qubesd_refuses_half_way(dom0, expose):
     """What is written last opens: when it fails before, nothing is open; and it is said what was done."""
     original = dom0.api.dom0.set_feature

@@ -228,6 +228,25 @@ def test_status(web):
     assert web.serverd.call("--nonsense").returncode == 2
 
 
+def test_list_that_is_too_long(web):
+    """It is said which call and which limit; what stands stays, and the next reading is as if nothing had been."""
+    methods = web.dom0.api._methods
+    original = methods["admin.vm.List"]
+    for told, answer in (("the answer to admin.vm.List is longer than 4 MiB", "x" * (5 << 20)),
+                         ("there are more than 10000 qubes",
+                          "".join(f"far{i} class=RemoteVM state=NA\n" for i in range(10001)))):
+        methods["admin.vm.List"] = lambda *_, answer=answer: answer
+        web.dom0.restart_qubesd()
+        web.wait(lambda told=told: told in web.serverd.log, "complaint")
+        web.wait(lambda told=told: status(web)["qubesd"]["error"] == told, "status")
+        assert told in web.serverd.call("--check").stdout
+        web.exposed()
+    methods["admin.vm.List"] = original
+    web.serverd.process.send_signal(signal.SIGHUP)
+    web.wait(lambda: status(web)["qubesd"]["read"] and not status(web)["qubesd"]["error"], "reading")
+    web.exposed()
+
+
 def test_hup_reads_everything(web):
     readings = status(web)["full_readings"]
     web.serverd.process.send_signal(signal.SIGHUP)

@@ -20,7 +20,8 @@ static const char *socket_of(const struct options *o)
     return named != NULL && named[0] != '\0' ? named : QUBESD_SOCKET;
 }
 
-static void say_qubesd(const struct session *s, int error, const char *what)
+/* text: what the error is for people */
+static void say_qubesd(const struct session *s, int error, const char *what, const char *text)
 {
     const char *next = NULL;
 
@@ -28,7 +29,7 @@ static void say_qubesd(const struct session *s, int error, const char *what)
         next = "This command is for dom0, where qubesd runs. See: systemctl status qubesd";
     else if (error == -EACCES || error == -EPERM)
         next = "One has to be in the group qubes for it, as for all qvm- commands.";
-    say_failed(next, "%s: qubesd at %s: %s", what, socket_of(s->o), strerror(-error));
+    say_failed(next, "%s: qubesd at %s: %s", what, socket_of(s->o), text);
 }
 
 /* ---- reading the tree ---- */
@@ -158,6 +159,7 @@ static int open_all(struct session *s)
 
 int session_open(struct session *s, const struct options *o)
 {
+    char text[ADMIN_ERROR_MAX];
     int r;
 
     *s = (struct session){.o = o, .now = (int64_t)time(NULL), .begin_us = clock_now_us()};
@@ -165,7 +167,7 @@ int session_open(struct session *s, const struct options *o)
     if (r == 0)
         r = read_tree(s);
     if (r < 0) {
-        say_qubesd(s, r, "the qubes cannot be read");
+        say_qubesd(s, r, "the qubes cannot be read", reader_strerror(r, text));
         return r;
     }
     r = list_looks(s);
@@ -249,9 +251,12 @@ int session_call(struct session *s, const struct admin_request *request, const c
                  char **ret)
 {
     struct call call = {0};
+    char text[ADMIN_ERROR_MAX];
     uint64_t begin = clock_now_us();
     int r = admin_call(s->client, request, on_answer, &call);
 
+    if (r == -E2BIG)
+        r = -EMSGSIZE; /* the request, not its answer */
     while (r >= 0 && !call.done) {
         r = sd_event_run(s->event, 500000);
         say_progress(begin, what, 0, 0);
@@ -261,7 +266,7 @@ int session_call(struct session *s, const struct admin_request *request, const c
         r = call.error;
     if (r < 0) {
         admin_cancel(s->client, &call);
-        say_qubesd(s, r, what);
+        say_qubesd(s, r, what, admin_strerror(r, request->method, text));
     } else {
         r = say_refusal(&call, what);
     }

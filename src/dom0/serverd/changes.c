@@ -8,7 +8,8 @@
 #include "base/log.h"
 #include "dom0/serverd/manager.h"
 
-#define REFUSED_USEC 1000000 /* a change that has not ended by then was refused */
+#define RELOAD_METHOD "admin.vm.firewall.Reload"
+#define REFUSED_USEC  1000000 /* a change that has not ended by then was refused */
 
 /* ---- changes of net qubes ---- */
 
@@ -91,10 +92,13 @@ void reloads_note(struct manager *m, const char *qube, const char *hop)
 
 static void on_reloaded(int error, const struct admin_answer *a, void *user)
 {
+    char text[ADMIN_ERROR_MAX];
+    const char *why = error < 0 ? admin_strerror(error, RELOAD_METHOD, text) : "refused";
+
     (void)user;
     if (error < 0 || a->status != ADMIN_OK)
         log_warning("qubesd did not write the firewall rules of a qube again (%s); set any rule of "
-                    "it to have them written", error < 0 ? strerror(-error) : "refused");
+                    "it to have them written", why);
 }
 
 /* 1: asked, or not needed any more; 0: not yet. */
@@ -102,7 +106,7 @@ static int reload_try(struct manager *m, const struct reload *r)
 {
     const struct qube *q = tree_find(m->tree, str_from(r->qube));
     const struct hop *h = hops_find(m->hops, r->hop);
-    struct admin_request request = {.method = "admin.vm.firewall.Reload", .dest = r->qube};
+    struct admin_request request = {.method = RELOAD_METHOD, .dest = r->qube};
 
     if (!q || !qube_is_alive(q))
         return 1;

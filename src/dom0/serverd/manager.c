@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "dom0/serverd/report.h"
 #include "dom0/serverd/status.h"
+#include "dom0/tree/reader.h"
 
 #define REPAIR_FIRST_USEC 20000   /* several keys are changed in one go */
 #define REPAIR_MAX_USEC   5000000
@@ -87,10 +88,12 @@ static void on_one(struct qube *q, const char *name, void *user)
 static void on_whole(int error, void *user)
 {
     struct manager *m = user;
+    char text[ADMIN_ERROR_MAX];
 
+    m->qubesd_error = error;
     if (error < 0) {
         log_warning("qubesd could not be asked about all qubes (%s): what is exposed stays, nothing "
-                    "new opens until it answers", strerror(-error));
+                    "new opens until it answers", reader_strerror(error, text));
         if (m->connected)
             sources_arm_full(m, REPAIR_MAX_USEC);
         return;
@@ -121,13 +124,14 @@ static void on_connected(void *user)
 static void on_qubesd_lost(int error, void *user)
 {
     struct manager *m = user;
+    char text[ADMIN_ERROR_MAX];
 
     m->connected = m->synced = false;
     m->qubesd_error = error;
     reads_stop(m->reads);
     if (!m->said_lost)
         log_warning("qubesd is not there (%s): what is exposed stays, what stops is taken back, "
-                    "nothing new opens", strerror(-error));
+                    "nothing new opens", admin_strerror(error, NULL, text));
     m->said_lost = true;
     if (m->config.dry_run)
         (void)sd_event_exit(m->event, error);

@@ -5,6 +5,7 @@
 
 #include "dom0/serverd/report.h"
 #include "dom0/serverd/status.h"
+#include "dom0/tree/reader.h"
 
 static json_t *text(const char *s)
 {
@@ -111,14 +112,23 @@ static json_t *hops_json(const struct manager *m)
     return all;
 }
 
+static const char *qubesd_error(const struct manager *m, char buf[static ADMIN_ERROR_MAX])
+{
+    if (m->qubesd_error == 0)
+        return "";
+    return m->connected ? reader_strerror(m->qubesd_error, buf)
+                        : admin_strerror(m->qubesd_error, NULL, buf);
+}
+
 json_t *status_json(const struct manager *m)
 {
+    char error[ADMIN_ERROR_MAX];
     size_t missing = 0;
     json_t *wishes = wishes_json(m, &missing);
 
     return json_pack("{s:s, s:{s:b, s:b, s:s}, s:I, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I}",
                      "version", SLUICE_VERSION, "qubesd", "connected", m->connected, "read",
-                     m->synced, "error", m->qubesd_error ? strerror(-m->qubesd_error) : "", "qubes",
+                     m->synced, "error", qubesd_error(m, error), "qubes",
                      (json_int_t)tree_count(m->tree), "wishes", wishes, "missing",
                      (json_int_t)missing, "problems", problems_json(m), "qubesdb", hops_json(m),
                      "computed", (json_int_t)m->computed, "written", (json_int_t)m->written,

@@ -2,6 +2,7 @@
 #include "dom0/tree/reader.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -9,6 +10,7 @@
 #include "base/cleanup.h"
 #include "dom0/tree/heard.h"
 
+#define LIST_METHOD "admin.vm.List"
 #define JOBS_MAX 8 /* qubes read at the same time: two calls each and more keep qubesd busy */
 
 TAILQ_HEAD(jobs, job);
@@ -163,10 +165,10 @@ static void job_abandon(struct job *job, int error)
 static int job_ask(struct job *job, unsigned question)
 {
     static const char *const methods[] = {
-        [ASK_STATE] = "admin.vm.List",
+        [ASK_STATE] = LIST_METHOD,
         [ASK_PROPERTIES] = "admin.vm.property.GetAll",
         [ASK_FEATURES] = "admin.vm.feature.List",
-        [ASK_EXISTENCE] = "admin.vm.List",
+        [ASK_EXISTENCE] = LIST_METHOD,
     };
     bool feature = question >= ASK_FEATURE;
     const struct admin_request request = {
@@ -418,9 +420,17 @@ void reader_freep(struct reader **r)
     *r = reader_free(*r);
 }
 
+const char *reader_strerror(int error, char buf[static ADMIN_ERROR_MAX])
+{
+    if (error != -ENOSPC)
+        return admin_strerror(error, LIST_METHOD, buf);
+    (void)snprintf(buf, ADMIN_ERROR_MAX, "there are more than %d qubes", TREE_QUBES_MAX);
+    return buf;
+}
+
 int reader_read_all(struct reader *r)
 {
-    const struct admin_request request = {.method = "admin.vm.List", .dest = "dom0"};
+    const struct admin_request request = {.method = LIST_METHOD, .dest = "dom0"};
     int error;
 
     reader_clear(r); /* jobs are covered by the list to come */

@@ -25,7 +25,8 @@ struct reader;
 struct reader_config {
     /*
      * A full reading is complete (error 0), or qubesd could not be asked (-errno; -EPROTO: it gave
-     * no list); some qubes may be newer than before then, none is gone.
+     * no list, -E2BIG: one too long, -ENOSPC: more than TREE_QUBES_MAX); some qubes may be newer
+     * than before then, none is gone.
      */
     void (*whole)(int error, void *user);
     /* One qube was read; NULL: it does not exist any more. Not told during a full reading. */
@@ -45,6 +46,9 @@ int reader_new(struct admin_client *c, struct tree *t, const struct reader_confi
                struct reader **ret);
 struct reader *reader_free(struct reader *r);
 void reader_freep(struct reader **r);
+
+/* What an error of whole() is for people, as admin_strerror(). */
+const char *reader_strerror(int error, char buf[static ADMIN_ERROR_MAX]);
 
 int reader_read_all(struct reader *r); /* one that runs already begins again */
 /* -EINVAL: not a name. */

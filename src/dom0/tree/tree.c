@@ -140,7 +140,7 @@ static int tree_grow(struct tree *t)
 static int tree_insert(struct tree *t, size_t at, struct str name)
 {
     struct qube *q;
-    int r = t->n < TREE_QUBES_MAX ? tree_grow(t) : -E2BIG;
+    int r = t->n < TREE_QUBES_MAX ? tree_grow(t) : -ENOSPC;
 
     if (r < 0)
         return r;
