@@ -8,6 +8,8 @@
 #include "desktop/configurator/window.h"
 
 #define FILES_MAX 64 /* more were not meant */
+#define CHOOSER_WIDTH  780 /* the toolkit's own is larger than small screens */
+#define CHOOSER_HEIGHT 520
 
 enum list { LIST_SERVERS, LIST_FOUND, LIST_REFUSED, LIST_MISSING, LIST_LEFT_OUT, LISTS };
 enum action { DO_CHOOSE, DO_PASTE, DO_IMPORT, DO_SAVE, DO_CONNECT, DO_LOOK, DO_GUIDE, DO_LATER,
@@ -262,6 +264,16 @@ static void add_filter(GtkWidget *dialog, const char *name, const char *const *p
     gtk_file_chooser_add_filter(GTK_FILE_CHOOSER(dialog), filter);
 }
 
+/* Where files from other qubes arrive, if any did. */
+static void start_folder(GtkWidget *dialog)
+{
+    g_autofree char *incoming = g_build_filename(g_get_home_dir(), "QubesIncoming", NULL);
+
+    (void)gtk_file_chooser_set_current_folder(
+        GTK_FILE_CHOOSER(dialog),
+        g_file_test(incoming, G_FILE_TEST_IS_DIR) ? incoming : g_get_home_dir());
+}
+
 static void on_choose(GtkWidget *button, struct page *p)
 {
     static const char *const profiles[] = {"*.ovpn", "*.conf", "*.crt", "*.pem", "*.key", "*.p12",
@@ -279,11 +291,14 @@ static void on_choose(GtkWidget *button, struct page *p)
     gtk_window_set_modal(GTK_WINDOW(p->chooser), TRUE);
     gtk_window_set_destroy_with_parent(GTK_WINDOW(p->chooser), TRUE);
     gtk_dialog_set_default_response(GTK_DIALOG(p->chooser), GTK_RESPONSE_ACCEPT);
+    start_folder(p->chooser);
     gtk_file_chooser_set_select_multiple(GTK_FILE_CHOOSER(p->chooser), TRUE);
     gtk_file_chooser_set_local_only(GTK_FILE_CHOOSER(p->chooser), TRUE);
     add_filter(p->chooser, _("Profiles, certificates and keys"), profiles);
     add_filter(p->chooser, _("All files"), all);
     ui_name(p->chooser, "chooser", NULL, NULL);
+    gtk_widget_realize(p->chooser); /* chooses its own size first */
+    gtk_window_resize(GTK_WINDOW(p->chooser), CHOOSER_WIDTH, CHOOSER_HEIGHT);
     g_signal_connect(p->chooser, "response", G_CALLBACK(on_chosen), p);
     gtk_widget_show(p->chooser);
 }
@@ -438,9 +453,8 @@ static void make_found(struct page *p)
     gtk_box_pack_start(GTK_BOX(box), grid, FALSE, FALSE, 0);
     for (int i = 0; i < LISTS; i++) {
         p->boxes[i] = ui_box(GTK_ORIENTATION_VERTICAL);
-        p->items[i] = ui_box(GTK_ORIENTATION_VERTICAL);
+        p->items[i] = ui_list();
         ui_name(p->items[i], lists[i].id, _(lists[i].title), NULL);
-        atk_object_set_role(gtk_widget_get_accessible(p->items[i]), ATK_ROLE_LIST);
         gtk_box_pack_start(GTK_BOX(p->boxes[i]), ui_heading(_(lists[i].title)), FALSE, FALSE, 0);
         gtk_box_pack_start(GTK_BOX(p->boxes[i]), p->items[i], FALSE, FALSE, 0);
         gtk_widget_show_all(p->boxes[i]);

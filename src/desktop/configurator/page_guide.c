@@ -8,7 +8,10 @@
 struct page {
     struct window *w;
     GtkWidget *parts;
-    char qube[64]; /* this qube's name, which is its host name */
+    char qube[64];     /* this qube's name, which is its host name */
+    char *profile;     /* in use, or NULL */
+    json_t *endpoints; /* of it, as far as they are known */
+    bool begun;
 };
 
 static struct page *page_of(GtkWidget *widget)
@@ -41,29 +44,10 @@ static void add_part(struct page *p, const struct guide_part *part)
     gtk_box_pack_start(GTK_BOX(p->parts), box, FALSE, FALSE, 0);
 }
 
-/* What the setup found in a file, or the server of the tunnel. NULL: neither; the caller frees. */
-static json_t *endpoints_of(const struct page *p, const json_t *status, const char **ret_profile)
+static void show(struct page *p)
 {
-    const struct setup_view *view = setup_look(p->w->setup);
-    const char *gateway = json_string_value(json_object_get(status, "gateway"));
-    const char *profile = json_string_value(json_object_get(status, "profile"));
-
-    *ret_profile = profile;
-    if (json_array_size(view->endpoints) > 0 &&
-        (profile == NULL || profile[0] == '\0' || strcmp(profile, view->name) == 0)) {
-        *ret_profile = view->name;
-        return json_deep_copy(view->endpoints);
-    }
-    return gateway != NULL && gateway[0] != '\0' ? json_pack("[s]", gateway) : NULL;
-}
-
-void page_guide_update(GtkWidget *page, const json_t *status)
-{
-    struct page *p = page_of(page);
-    const char *profile = NULL;
-    json_t *endpoints = endpoints_of(p, status, &profile);
-    json_t *shown = json_pack("[s?, O?]", profile, endpoints);
-    struct guide_facts facts = {.qube = p->qube, .profile = profile, .endpoints = endpoints};
+    json_t *shown = json_pack("[s?, O?]", p->profile, p->endpoints);
+    struct guide_facts facts = {p->qube, p->profile, p->endpoints};
     struct guide *guide = NULL;
 
     if (ui_differs(p->parts, shown) && guide_new(&guide, &facts) == 0) {
@@ -73,7 +57,58 @@ void page_guide_update(GtkWidget *page, const json_t *status)
         (void)guide_free(guide);
     }
     json_decref(shown);
-    json_decref(endpoints);
+}
+
+static void set_endpoints(struct page *p, const json_t *endpoints)
+{
+    json_decref(p->endpoints);
+    p->endpoints = json_deep_copy(endpoints);
+}
+
+static void on_described(void *data, const json_t *results, const char *error_name,
+                         const char *error)
+{
+    struct page *p = data;
+
+    (void)error_name;
+    if (error == NULL)
+        set_endpoints(p, json_object_get(json_array_get(results, 0), "endpoints"));
+    show(p);
+}
+
+/* Once for each profile, and again when the profiles changed: another file may have its name. */
+void page_guide_update(GtkWidget *page, const json_t *status)
+{
+    struct page *p = page_of(page);
+    const char *profile = json_string_value(json_object_get(status, "profile"));
+    json_t *asked = json_pack("[s?, O?]", profile, json_object_get(status, "profiles"));
+    bool other = ui_differs(page, asked);
+
+    json_decref(asked);
+    if (!other && p->begun)
+        return;
+    p->begun = true;
+    if (g_strcmp0(p->profile, profile) != 0)
+        set_endpoints(p, NULL);
+    g_free(p->profile);
+    p->profile = g_strdup(profile);
+    vpn_follow_forget(p->w->follow, p);
+    if (profile == NULL || profile[0] == '\0' ||
+        vpn_follow_call(p->w->follow, on_described, p, "DescribeProfile", "s", profile) < 0)
+        show(p);
+}
+
+static void on_destroy(GtkWidget *page, struct page *p)
+{
+    (void)page;
+    vpn_follow_forget(p->w->follow, p);
+}
+
+static void page_free(struct page *p)
+{
+    json_decref(p->endpoints);
+    g_free(p->profile);
+    g_free(p);
 }
 
 GtkWidget *page_guide_new(struct window *w)
@@ -91,6 +126,7 @@ GtkWidget *page_guide_new(struct window *w)
     gtk_box_pack_start(GTK_BOX(box), p->parts, FALSE, FALSE, 0);
     page = ui_page(box);
     ui_name(p->parts, "guide", _("What to do in dom0"), NULL);
-    g_object_set_data_full(G_OBJECT(page), "page", p, g_free);
+    g_object_set_data_full(G_OBJECT(page), "page", p, (GDestroyNotify)page_free);
+    g_signal_connect(page, "destroy", G_CALLBACK(on_destroy), p);
     return page;
 }

@@ -118,10 +118,11 @@ static void show_server(struct page *p, const json_t *status)
 
     (void)words_member(status, "endpoint", endpoint, sizeof(endpoint));
     (void)words_member(status, "gateway", gateway, sizeof(gateway));
-    if (endpoint[0] != '\0' && gateway[0] != '\0' && strcmp(endpoint, gateway) != 0)
+    /* A name and its address; an address once. */
+    if (endpoint[0] != '\0' && gateway[0] != '\0' && strstr(gateway, endpoint) == NULL)
         text = g_strdup_printf("%s, %s", endpoint, gateway);
     ui_set(p->values[ROW_SERVER],
-           text != NULL ? text : endpoint[0] != '\0' ? endpoint : gateway);
+           text != NULL ? text : gateway[0] != '\0' ? gateway : endpoint);
 }
 
 static void show_time(struct page *p, enum row row, const json_t *status, const char *key)
@@ -197,9 +198,8 @@ static GtkWidget *make_list(const char *id, const char *title, GtkWidget **ret_l
 {
     GtkWidget *box = ui_box(GTK_ORIENTATION_VERTICAL);
 
-    *ret_list = ui_box(GTK_ORIENTATION_VERTICAL);
+    *ret_list = ui_list();
     ui_name(*ret_list, id, title, NULL);
-    atk_object_set_role(gtk_widget_get_accessible(*ret_list), ATK_ROLE_LIST);
     gtk_box_pack_start(GTK_BOX(box), ui_heading(title), FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), *ret_list, FALSE, FALSE, 0);
     gtk_widget_show_all(box);
@@ -227,7 +227,7 @@ GtkWidget *page_state_new(struct window *w)
     p->w = w;
     gtk_grid_set_row_spacing(GTK_GRID(grid), UI_GAP);
     gtk_grid_set_column_spacing(GTK_GRID(grid), UI_EDGE);
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = ROWS - 1; i >= 0; i--) { /* the last that comes is the first that is read */
         p->values[i] = ui_value(rows[i].id);
         gtk_widget_set_no_show_all(p->values[i], TRUE);
         ui_row(grid, i, _(rows[i].text), p->values[i]);

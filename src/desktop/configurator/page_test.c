@@ -42,7 +42,7 @@ static void show_layers(struct page *p, const json_t *report)
     const json_t *all = json_object_get(report, "layers");
 
     ui_clear(p->rows);
-    for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
+    for (size_t i = ARRAY_SIZE(layers); i-- > 0;) { /* the last that comes is the first that is read */
         const json_t *layer = json_object_get(all, layers[i].key);
         const json_t *owned = json_object_get(layer, "owned");
         bool whole = json_is_true(json_object_get(layer, "whole"));
@@ -50,9 +50,9 @@ static void show_layers(struct page *p, const json_t *report)
                               : json_is_false(owned) ? _("✔ whole, but others can change it")
                                                      : _("✔ whole");
 
-        add_cell(p->rows, 0, (int)i, _(layers[i].title), "sluice-strong");
-        add_cell(p->rows, 1, (int)i, verdict, whole ? NULL : "sluice-bad");
         add_cell(p->rows, 2, (int)i, _(layers[i].what), "dim-label");
+        add_cell(p->rows, 1, (int)i, verdict, whole ? NULL : "sluice-bad");
+        add_cell(p->rows, 0, (int)i, _(layers[i].title), "sluice-strong");
     }
 }
 
@@ -156,7 +156,7 @@ static void on_run_answer(void *data, const json_t *results, const char *error_n
 {
     struct page *p = data;
 
-    if (error == NULL || p->w->top == NULL)
+    if (error == NULL)
         return; /* the result is a signal */
     set_running(p, false);
     window_called(p->w, results, error_name, error);
@@ -170,6 +170,12 @@ static void on_run(GtkWidget *button, struct page *p)
         window_tell(p->w, _("Not done: the VPN service does not answer."));
     else
         set_running(p, true);
+}
+
+static void on_destroy(GtkWidget *page, struct page *p)
+{
+    (void)page;
+    vpn_follow_forget(p->w->follow, p);
 }
 
 static void on_copy(GtkWidget *button, struct page *p)
@@ -214,9 +220,9 @@ GtkWidget *page_test_new(struct window *w)
     gtk_grid_set_row_spacing(GTK_GRID(p->rows), UI_GAP);
     gtk_grid_set_column_spacing(GTK_GRID(p->rows), UI_EDGE);
     p->table = make_section("layers", _("Layers: each alone stops the qubes behind"), p->rows);
-    p->open = ui_box(GTK_ORIENTATION_VERTICAL);
+    p->open = ui_list();
     p->open_box = make_section("open", _("What has a way out"), p->open);
-    p->missing = ui_box(GTK_ORIENTATION_VERTICAL);
+    p->missing = ui_list();
     p->missing_box = make_section("missing", _("What is missing"), p->missing);
     gtk_box_pack_start(GTK_BOX(box), ui_heading(_("Leak test")), FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box),
@@ -239,5 +245,6 @@ GtkWidget *page_test_new(struct window *w)
         ui_buttons(ui_button("copy-test", _("C_opy"), G_CALLBACK(on_copy), p), NULL), FALSE, FALSE, 0);
     page = ui_page(box);
     g_object_set_data_full(G_OBJECT(page), "page", p, g_free);
+    g_signal_connect(page, "destroy", G_CALLBACK(on_destroy), p);
     return page;
 }

@@ -152,7 +152,7 @@ void plot_update(GtkWidget *plot, uint64_t now_us, uint64_t total_in, uint64_t t
     (void)words_bytes(rate_top(p->rate, now_us > SPAN_US ? now_us - SPAN_US : 0), top, sizeof(top));
     in = g_strdup_printf(_("received: %s/s now, %s in all"), now_in, all_in);
     out = g_strdup_printf(_("sent: %s/s now, %s in all"), now_out, all_out);
-    highest = g_strdup_printf(_("%s/s"), top);
+    highest = g_strdup_printf(_("Two minutes; the line at the top is %s/s"), top);
     both = g_strdup_printf("%s; %s", in, out);
     ui_set(p->in, in);
     ui_set(p->out, out);

@@ -104,8 +104,10 @@ void ui_row(GtkWidget *grid, int row, const char *text, GtkWidget *value)
     gtk_widget_set_hexpand(value, TRUE);
     gtk_style_context_add_class(gtk_widget_get_style_context(key), "dim-label");
     gtk_label_set_mnemonic_widget(GTK_LABEL(key), value);
-    gtk_grid_attach(GTK_GRID(grid), key, 0, row, 1, 1);
+    if (GTK_IS_ENTRY(value))
+        atk_object_set_name(gtk_widget_get_accessible(value), gtk_label_get_text(GTK_LABEL(key)));
     gtk_grid_attach(GTK_GRID(grid), value, 1, row, 1, 1);
+    gtk_grid_attach(GTK_GRID(grid), key, 0, row, 1, 1);
     gtk_widget_set_no_show_all(key, TRUE); /* seen when its value is */
     g_object_bind_property(value, "visible", key, "visible", G_BINDING_SYNC_CREATE);
 }
@@ -137,6 +139,14 @@ void ui_clear(GtkWidget *container)
     GList *children = gtk_container_get_children(GTK_CONTAINER(container));
 
     g_list_free_full(children, (GDestroyNotify)gtk_widget_destroy);
+}
+
+GtkWidget *ui_list(void)
+{
+    GtkWidget *box = ui_box(GTK_ORIENTATION_VERTICAL);
+
+    atk_object_set_role(gtk_widget_get_accessible(box), ATK_ROLE_LIST);
+    return box;
 }
 
 void ui_item(GtkWidget *box, const char *text)

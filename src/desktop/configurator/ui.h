@@ -43,6 +43,8 @@ GtkWidget *ui_page(GtkWidget *content);
 /* Only where it differs: nothing is drawn or spoken again. Hides a label without text. */
 void ui_set(GtkWidget *label, const char *text);
 void ui_clear(GtkWidget *container);
+/* A list for screen readers, of ui_item(). */
+GtkWidget *ui_list(void);
 /* A dotted line in a list of them. */
 void ui_item(GtkWidget *box, const char *text);
 /* "and N more", where N is not 0. */

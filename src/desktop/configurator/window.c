@@ -171,17 +171,39 @@ static void on_changed(void *data, const json_t *status)
     show_top(w);
 }
 
+/* What happened, before what the supervisor says of it. */
+static const char *event_words(const char *kind)
+{
+    static const struct {
+        const char *kind, *words;
+    } all[] = {
+        {"connecting", N_("Connecting")},    {"up", N_("Tunnel")},
+        {"stalled", N_("No answer")},        {"down", N_("Blocked")},
+        {"lost", N_("Connection lost")},     {"failed", N_("Somebody has to do something")},
+        {"secret", N_("Password")},          {"profiles", N_("Profiles")},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        if (strcmp(kind, all[i].kind) == 0)
+            return _(all[i].words);
+    }
+    return NULL;
+}
+
 static void on_event(void *data, const char *kind, const char *text)
 {
     struct window *w = data;
     struct window_event *e = w->events;
+    const char *what = event_words(kind);
+    char clean[WORDS_LONG];
 
-    (void)kind;
     if (w->top == NULL)
         return;
     memmove(e + 1, e, (WINDOW_EVENTS - 1) * sizeof(*e));
     e->at_us = (uint64_t)g_get_real_time();
-    (void)words_clean(text, e->text, sizeof(e->text));
+    (void)words_clean(text, clean, sizeof(clean));
+    (void)g_snprintf(e->text, sizeof(e->text), "%s%s%s", what != NULL ? what : "",
+                     what != NULL && clean[0] != '\0' ? ": " : "", clean);
     if (w->n_events < WINDOW_EVENTS)
         w->n_events++;
     if (w->pages[PAGE_STATE] != NULL)
@@ -204,8 +226,6 @@ static void on_setup(void *data, const struct setup_view *view)
         return;
     if (w->pages[PAGE_ADD] != NULL)
         page_add_setup(w->pages[PAGE_ADD], view);
-    if (w->pages[PAGE_GUIDE] != NULL)
-        page_guide_update(w->pages[PAGE_GUIDE], vpn_follow_status(w->follow));
 }
 
 static gboolean on_late(gpointer data)

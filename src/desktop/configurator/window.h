@@ -22,7 +22,7 @@ enum window_page { PAGE_STATE, PAGE_PROFILES, PAGE_ADD, PAGE_TEST, PAGE_GUIDE, W
 
 struct window_event {
     uint64_t at_us; /* CLOCK_REALTIME */
-    char text[WORDS_LONG];
+    char text[WORDS_LONG + 64];
 };
 
 struct window {
