@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import threading
 
@@ -99,20 +100,22 @@ class Closing:
 class Bus(Closing):
     """A dbus-daemon on a socket."""
 
-    def __init__(self, socket, config):
-        self.socket, self.address, self.process = str(socket), f"unix:path={socket}", None
+    def __init__(self, path, config):
+        self.socket, self.address, self.process = str(path), f"unix:path={path}", None
         self._config = config
         self.start()
 
     def start(self):
         self.process = subprocess.Popen(["dbus-daemon", f"--config-file={self._config}", "--nofork", "--nosyslog"],
                                         env=environment(), stdin=subprocess.DEVNULL)
-        wait_until(lambda: self.alive(), 10 * SLOW, "the bus")
+        wait_until(self.alive, 10 * SLOW, "the bus")
         os.chmod(self.socket, 0o666)
         return self
 
     def alive(self):
-        return os.path.exists(self.socket) and self.process.poll() is None
+        assert self.process.poll() is None, "the bus has ended"
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(self.socket) == 0
 
     def stop(self):
         """As a crash: what it did for others is gone, its socket stays."""
@@ -136,10 +139,10 @@ class SessionBus(Bus):
         folder = pathlib.Path(folder)
         self.services = folder / f"{name}-services"
         self.services.mkdir(parents=True, exist_ok=True)
-        socket, config = folder / f"{name}-bus", folder / f"{name}.conf"
-        config.write_text(_SESSION.format(socket=socket, services=self.services), encoding="ascii")
-        self.env = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={socket}", "XDG_RUNTIME_DIR": str(folder)}
-        super().__init__(socket, config)
+        path, config = folder / f"{name}-bus", folder / f"{name}.conf"
+        config.write_text(_SESSION.format(socket=path, services=self.services), encoding="ascii")
+        self.env = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={path}", "XDG_RUNTIME_DIR": str(folder)}
+        super().__init__(path, config)
 
 
 class SystemBus(Bus):
@@ -192,13 +195,17 @@ class StandIn(_Lines):
     def __init__(self, bus, *capabilities):
         self.shown = []
         super().__init__([program(STAND_IN), *capabilities], environment(**bus.env))
-        wait_until(lambda: "ready" in self.lines, 10 * SLOW, "the stand-in")
+        wait_until(self._ready, 10 * SLOW, "the stand-in")
 
     def take(self, line):
         if isinstance(line, list):
             self.shown.append(Popup(line))
         else:
             self.lines.append(line)
+
+    def _ready(self):
+        assert self.process.poll() is None, "the stand-in has ended"
+        return "ready" in self.lines
 
     def order(self, words):
         before = len(self.lines)

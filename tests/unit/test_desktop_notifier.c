@@ -177,6 +177,22 @@ static void test_flapping_does_not_flood(void **state)
     assert_true(s->next == PLAN_NEVER);
 }
 
+/* Setting it up with some tries does not make the last word late. */
+static void test_tries_do_not_hold_up_the_result(void **state)
+{
+    struct scene *s = *state;
+
+    for (unsigned i = 0; i < 4; i++) {
+        status(s, "{\"state\":\"failed\",\"seal\":\"closed\",\"profile\":\"a\"}");
+        pass(s, 2);
+        status(s, EMPTY);
+        pass(s, 2);
+    }
+    assert_int_equal(s->told, 8);
+    status(s, UP);
+    check(s, 9, PLAN_UP);
+}
+
 /* The state that lasts is always the one that is shown, whatever was before. */
 static void test_last_state_wins(void **state)
 {
@@ -335,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup(test_long_interruption_is_told_once, setup),
         cmocka_unit_test_setup(test_slow_first_connection, setup),
         cmocka_unit_test_setup(test_flapping_does_not_flood, setup),
+        cmocka_unit_test_setup(test_tries_do_not_hold_up_the_result, setup),
         cmocka_unit_test_setup(test_last_state_wins, setup),
         cmocka_unit_test_setup(test_not_configured_says_how_to_begin, setup),
         cmocka_unit_test_setup(test_refused_pushes_are_told, setup),

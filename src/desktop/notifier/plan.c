@@ -12,8 +12,10 @@
 #define LONG      (15 * SECOND) /* most servers are there again by then */
 #define SETTLED   (10 * SECOND) /* a tunnel, where tunnels come and go */
 #define SERVICE   (20 * SECOND) /* a restart, or the boot */
-/* So many at once, then one of them in that time. */
+/* So many at once, then one in that time: of those that come and go by themselves, and of those that
+ * follow what somebody does. */
 #define BURST     4
+#define BURST_ASK 12
 #define PAUSE     (60 * SECOND)
 /* So many tunnels lost in that time are worth a word. */
 #define UNSTEADY  3
@@ -304,6 +306,28 @@ static uint64_t patience(const struct plan *p, uint64_t now)
     return 0;
 }
 
+static bool comes_and_goes(enum plan_kind kind)
+{
+    return kind == PLAN_UP || kind == PLAN_ON_THE_WAY;
+}
+
+/* Before that, more would be told of this kind than anybody reads. */
+static uint64_t free_at(const struct plan *p, enum plan_kind kind)
+{
+    bool by_itself = comes_and_goes(kind);
+    uint64_t spent = p->spent[by_itself];
+    uint64_t allowed = by_itself ? (BURST - 1) * PAUSE : (BURST_ASK - 1) * PAUSE;
+
+    return spent > allowed ? spent - allowed : 0;
+}
+
+static void spend(struct plan *p, enum plan_kind kind, uint64_t now)
+{
+    uint64_t *spent = &p->spent[comes_and_goes(kind)];
+
+    *spent = (*spent > now ? *spent : now) + PAUSE;
+}
+
 void plan_status(struct plan *p, const json_t *status, uint64_t now)
 {
     enum plan_kind kind = kind_of(status), before = p->wanted.kind;
@@ -323,7 +347,7 @@ void plan_status(struct plan *p, const json_t *status, uint64_t now)
 
 bool plan_due(struct plan *p, uint64_t now, struct notice *ret, uint64_t *ret_next)
 {
-    uint64_t due, free_at = p->spent > (BURST - 1) * PAUSE ? p->spent - (BURST - 1) * PAUSE : 0;
+    uint64_t due;
     unsigned losses = count_losses(p, now);
 
     *ret_next = PLAN_NEVER;
@@ -331,8 +355,8 @@ bool plan_due(struct plan *p, uint64_t now, struct notice *ret, uint64_t *ret_ne
         (p->wanted.kind == p->told && strcmp(p->wanted.key, p->told_key) == 0))
         return false;
     due = p->wanted_since + patience(p, now);
-    if (due < free_at)
-        due = free_at;
+    if (due < free_at(p, p->wanted.kind))
+        due = free_at(p, p->wanted.kind);
     if (due > now) {
         *ret_next = due;
         return false;
@@ -345,6 +369,6 @@ bool plan_due(struct plan *p, uint64_t now, struct notice *ret, uint64_t *ret_ne
             losses);
     p->told = ret->kind;
     memcpy(p->told_key, ret->key, sizeof(p->told_key));
-    p->spent = (p->spent > now ? p->spent : now) + PAUSE;
+    spend(p, ret->kind, now);
     return true;
 }

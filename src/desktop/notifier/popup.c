@@ -196,9 +196,7 @@ static int on_owner_changed(sd_bus_message *m, void *user, sd_bus_error *e)
     (void)e;
     if (sd_bus_message_read(m, "sss", &name, &before, &now) <= 0 || strcmp(name, DAEMON) != 0)
         return 0;
-    /* The first owner may have been started by what is on its way, and answers it. */
-    if (before[0] != '\0')
-        forget_daemon(p);
+    forget_daemon(p);
     if (now[0] != '\0') {
         p->absent = false;
         kick(p);

@@ -143,9 +143,9 @@ char *words_server(const json_t *status, char *buf, size_t size)
 
     (void)words_member(status, "endpoint", name, sizeof(name));
     (void)words_member(status, "gateway", address, sizeof(address));
-    if (name[0] != '\0' && address[0] != '\0')
+    if (name[0] != '\0' && address[0] != '\0' && strstr(address, name) == NULL)
         return SENTENCE(buf, size, "%s (%s)", name, address);
-    return words_clean(name[0] != '\0' ? name : address, buf, size);
+    return words_clean(address[0] != '\0' ? address : name, buf, size);
 }
 
 /* Why it is not connected: the last error, or what goes on. */
@@ -165,6 +165,19 @@ static char *unconfigured(const json_t *status, char *buf, size_t size)
                            ? _("No profile is chosen. All traffic of the qubes behind is blocked.")
                            : _("No VPN is set up yet. All traffic of the qubes behind is blocked."),
                        buf, size);
+}
+
+static bool is_broken(const json_t *status)
+{
+    const json_t *findings = json_object_get(status, "profile_findings");
+
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        const char *kind = json_string_value(json_array_get(json_array_get(findings, i), 0));
+
+        if (kind != NULL && strcmp(kind, "refused") == 0)
+            return true;
+    }
+    return false;
 }
 
 char *words_summary(const json_t *status, char *buf, size_t size)
@@ -213,25 +226,17 @@ char *words_summary(const json_t *status, char *buf, size_t size)
                         _("Not connected, another try follows: %s. All traffic of the qubes behind "
                           "is blocked."),
                         reason(status, why, sizeof(why)));
+    if (is(status, "state", "failed") && is_broken(status))
+        return SENTENCE(buf, size,
+                        _("“%s” cannot be used: lines of its file are refused. All traffic of the "
+                          "qubes behind is blocked."),
+                        profile);
     if (is(status, "state", "failed"))
         return SENTENCE(buf, size,
                         _("“%s” does not connect: %s. All traffic of the qubes behind is blocked."),
                         profile, reason(status, why, sizeof(why)));
     return words_clean(_("The VPN service is in a state that this program does not know."), buf,
                        size);
-}
-
-static bool is_broken(const json_t *status)
-{
-    const json_t *findings = json_object_get(status, "profile_findings");
-
-    for (size_t i = 0; i < json_array_size(findings); i++) {
-        const char *kind = json_string_value(json_array_get(json_array_get(findings, i), 0));
-
-        if (kind != NULL && strcmp(kind, "refused") == 0)
-            return true;
-    }
-    return false;
 }
 
 char *words_next(const json_t *status, char *buf, size_t size)
