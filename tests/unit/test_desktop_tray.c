@@ -114,6 +114,22 @@ static void test_a_name_too_long_is_none(void **state)
     assert_int_equal(look_of(text).n, 1); /* 63 bytes fit, 64 do not */
 }
 
+static void test_tells_what_is_shown_from_what_is_not(void **state)
+{
+    struct look a = look_of("{\"state\": \"up\", \"profile\": \"a\", \"mtu\": 1500,"
+                            "\"profiles\": [{\"name\": \"a\", \"usable\": true}]}"),
+                b = look_of("{\"state\": \"up\", \"profile\": \"a\", \"mtu\": 1400,"
+                            "\"profiles\": [{\"name\": \"a\", \"usable\": true}]}"),
+                c = look_of("{\"state\": \"up\", \"profile\": \"a\","
+                            "\"profiles\": [{\"name\": \"a\", \"usable\": false}]}"),
+                d = look_of("{\"state\": \"sealed\", \"profile\": \"a\"}");
+
+    (void)state;
+    assert_true(look_same(&a, &b));
+    assert_false(look_same(&a, &c));
+    assert_false(look_same(&a, &d));
+}
+
 static void test_answers_in_one_clean_line(void **state)
 {
     char text[WORDS_LONG], endless[4096];
@@ -139,6 +155,7 @@ int main(void)
         cmocka_unit_test(test_profiles_are_named_clean_and_called_as_they_are),
         cmocka_unit_test(test_a_long_list_is_cut_and_keeps_the_chosen),
         cmocka_unit_test(test_a_name_too_long_is_none),
+        cmocka_unit_test(test_tells_what_is_shown_from_what_is_not),
         cmocka_unit_test(test_answers_in_one_clean_line),
     };
 

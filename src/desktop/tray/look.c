@@ -67,6 +67,22 @@ void look_at(struct look *l, const json_t *status)
     l->can_test = true;
 }
 
+bool look_same(const struct look *a, const struct look *b)
+{
+    if (a->mood != b->mood || strcmp(a->summary, b->summary) != 0 ||
+        strcmp(a->next, b->next) != 0 || a->can_connect != b->can_connect ||
+        a->can_block != b->can_block || a->can_test != b->can_test || a->n != b->n ||
+        a->more != b->more)
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        const struct look_profile *p = &a->profiles[i], *q = &b->profiles[i];
+
+        if (strcmp(p->id, q->id) != 0 || p->chosen != q->chosen || p->usable != q->usable)
+            return false;
+    }
+    return true;
+}
+
 char *look_verdict(bool sealed, char *buf, size_t size)
 {
     return words_clean(sealed ? _("Leak test passed: the seal is whole. Nothing can leave beside "

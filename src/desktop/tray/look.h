@@ -33,6 +33,7 @@ struct look {
 /* status as of vpn/object/follow.h; NULL: nobody answers. The chosen profile is always among those
  * shown. */
 void look_at(struct look *l, const json_t *status);
+bool look_same(const struct look *a, const struct look *b);
 /* The answers to a leak test and to a call that failed, as one line. */
 char *look_verdict(bool sealed, char *buf, size_t size);
 char *look_failure(const char *error_name, const char *error, char *buf, size_t size);

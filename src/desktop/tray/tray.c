@@ -84,20 +84,22 @@ static void answer(struct tray *t, const char *icon, const char *text)
 
 /* ---- what the supervisor says ---- */
 
+/* Much of a status is not shown here: the panel is only troubled with what is. */
 static void on_changed(void *data, const json_t *status)
 {
     struct tray *t = data;
-    enum words_mood before = t->look.mood;
+    struct look before = t->look;
 
     if (t->patience != 0)
         (void)g_source_remove(t->patience);
     t->patience = 0;
     look_at(&t->look, status);
-    if (t->look.mood != before)
+    if (t->look.mood != before.mood)
         t->note[0] = '\0';
     if (status == NULL)
         t->testing = false;
-    update(t);
+    if (!gtk_status_icon_get_visible(t->icon) || !look_same(&t->look, &before))
+        update(t);
 }
 
 static void on_tested(void *data, bool sealed, const char *report)
