@@ -45,7 +45,7 @@ def missing():
     """What has to be installed for a screen, or an empty list."""
     lacking = [name for name in NEEDED if not shutil.which(name)]
     lacking += [] if any(map(os.path.exists, _LAUNCHER)) else ["at-spi2-core"]
-    probe = "import gi; gi.require_version('Atspi', '2.0'); gi.require_version('Gdk', '3.0'); gi.require_version('GdkX11', '3.0')"
+    probe = "import gi; [gi.require_version(*one) for one in (('Atspi', '2.0'), ('Gdk', '3.0'), ('GdkX11', '3.0'))]"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)
     return lacking + (["gir1.2-atspi-2.0, gir1.2-gtk-3.0"] if done.returncode else [])
 
@@ -65,8 +65,8 @@ class _Helper:
 
     def __init__(self, variables, log):
         self._log = log
-        self._process = subprocess.Popen([sys.executable, "-m", "lab.screen_helper"], cwd=ROOT, env=variables, text=True,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._process = subprocess.Popen([sys.executable, "-m", "lab.screen_helper"], cwd=ROOT, env=variables,
+                                         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
 
     def ask(self, what, **more):
         self._process.stdin.write(json.dumps({"ask": what} | more) + "\n")
@@ -110,8 +110,8 @@ class Dock:
         _end(self.process)
 
     def icons(self, pattern="."):
-        """The icons docked whose name fits, from the left: each has window, x, y, width, height and title (what a screen
-        reader says). Docked is a program's window below the dock's."""
+        """The icons docked whose name fits, from the left: each has window, x, y, width, height and title (what a
+        screen reader says). Docked is a program's window below the dock's."""
         done = subprocess.run(["xwininfo", "-tree", "-id", str(self._panel)], env=self.screen.variables(), check=False,
                               capture_output=True, text=True, timeout=20 * SLOW)
         found = []
@@ -129,15 +129,15 @@ class Screen:
 
     def __init__(self, folder, size="1024x768", dpi=96):
         self.folder, self._programs, self._helper, self._session = str(folder), [], None, None
-        self._atspi = None
+        self._atspi, self._readable = None, False
         for name in ("home", "runtime"):
             os.makedirs(f"{self.folder}/{name}", mode=0o700, exist_ok=True)
         self._log = open(f"{self.folder}/screen.log", "w", encoding="utf-8")
         read, write = os.pipe()
         try:
             self._server = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh", "Xvfb", "-displayfd", str(write),
-                 "-screen", "0", f"{size}x24", "-dpi", str(dpi), "-nolisten", "tcp", "-noreset", "-nocursor", "-ac"],
+                ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh",
+                 "Xvfb", "-displayfd", str(write), "-screen", "0", f"{size}x24", "-dpi", str(dpi), "-nolisten", "tcp", "-noreset", "-nocursor", "-ac"],
                 pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
             os.close(write)
             number = ""
@@ -163,7 +163,7 @@ class Screen:
         return environment(**{
             "DISPLAY": self.display, "GDK_BACKEND": "x11", "HOME": f"{self.folder}/home", "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": f"{self.folder}/runtime", "XDG_DATA_DIRS": f"{ROOT}/data:/usr/local/share:/usr/share",
-            "GTK_THEME": "Adwaita", "NO_AT_BRIDGE": "0" if self._session else "1", "GSETTINGS_BACKEND": "memory",
+            "GTK_THEME": "Adwaita", "NO_AT_BRIDGE": "0" if self._readable else "1", "GSETTINGS_BACKEND": "memory",
             "GTK_RECENT_FILES_ENABLED": "0",
         } | ({"DBUS_SESSION_BUS_ADDRESS": self._session} if self._session else {}) | more)
 
@@ -179,9 +179,14 @@ class Screen:
         self._programs.append(process)
         return process
 
-    def accessible(self, session):
-        """Starts AT-SPI on the session bus at this address. Programs started from now on can be read."""
+    def use(self, session):
+        """Programs started from now on have this session bus (an address)."""
         self._session = session
+
+    def accessible(self, session):
+        """use() with AT-SPI started there. Programs started from now on can be read."""
+        self.use(session)
+        self._readable = True
         if self._helper:
             self._helper.close()
             self._helper = None
@@ -263,24 +268,28 @@ class Screen:
         return {"name": pattern, "role": role, "app": app}
 
     def find(self, name=None, role=None, app=None):
-        """Everything seen with this name and role: dicts of app, name, role, description, text, states, actions, box."""
+        """Everything seen with this name and role: dicts of app, name, role, description, text, states, actions and
+        box."""
         return self.helper.ask("find", **self._wish(name, role, app))
 
     def wait_for(self, name=None, role=None, app=None, timeout=10):
         """The first of find(), when there is one."""
         try:
-            return wait_until(lambda: self.find(name, role, app), timeout * SLOW, f"{role or 'widget'} {name!r}", 0.05)[0]
+            return wait_until(lambda: self.find(name, role, app), timeout * SLOW, f"{role or 'widget'} {name!r}",
+                              0.05)[0]
         except TimeoutError as error:
             error.add_note(self.tree(app))
             raise
 
     def wait_gone(self, name=None, role=None, app=None, timeout=10):
-        wait_until(lambda: not self.find(name, role, app), timeout * SLOW, f"no {role or 'widget'} {name!r} any more", 0.05)
+        wait_until(lambda: not self.find(name, role, app), timeout * SLOW, f"no {role or 'widget'} {name!r} any more",
+                   0.05)
 
     def click_on(self, name=None, role=None, app=None, timeout=10):
         """Does the first action of a widget (press a button, toggle, activate a menu item), when it is sensitive."""
         wish = self._wish(name, role, app)
-        wait_until(lambda: self.helper.ask("act", **wish), timeout * SLOW, f"sensitive {role or 'widget'} {name!r}", 0.05)
+        wait_until(lambda: self.helper.ask("act", **wish), timeout * SLOW, f"sensitive {role or 'widget'} {name!r}",
+                   0.05)
 
     def fill(self, name, text, role=None, app=None, timeout=10):
         """Puts text into an entry, in place of what is in it."""

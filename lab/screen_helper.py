@@ -43,7 +43,7 @@ def shot(path, window=None, area=None):
 def pixels(area):
     picture = _picture(area=area)
     data, stride, channels = picture.get_pixels(), picture.get_rowstride(), picture.get_n_channels()
-    return [[list(data[y * stride + x * channels:y * stride + x * channels + 3]) for x in range(picture.get_width())]
+    return [[list(data[y * stride + x * channels:][:3]) for x in range(picture.get_width())]
             for y in range(picture.get_height())]
 
 
@@ -53,8 +53,9 @@ def atspi():
     """True when a screen reader is told to programs, so that they offer themselves to it."""
     bus = Gio.bus_get_sync(Gio.BusType.SESSION)
     try:
-        bus.call_sync("org.a11y.Bus", "/org/a11y/bus", "org.freedesktop.DBus.Properties", "Set",
-                      GLib.Variant("(ssv)", ("org.a11y.Status", "IsEnabled", GLib.Variant("b", True))), None, 0, 2000, None)
+        wish = GLib.Variant("(ssv)", ("org.a11y.Status", "IsEnabled", GLib.Variant("b", True)))
+        bus.call_sync("org.a11y.Bus", "/org/a11y/bus", "org.freedesktop.DBus.Properties", "Set", wish, None, 0, 2000,
+                      None)
         address = bus.call_sync("org.a11y.Bus", "/org/a11y/bus", "org.a11y.Bus", "GetAddress", None, None, 0, 2000,
                                 None).unpack()[0]
         # Atspi ends the program when its bus is not there yet.
@@ -75,7 +76,7 @@ def _states(node):
 
 
 def _widgets(app=None, depth=_DEPTH):
-    """(level, widget) of all programs (or those whose name fits), shown or not; what vanishes meanwhile is passed over."""
+    """(level, widget) of all programs (or those whose name fits), shown or not; what vanishes is passed over."""
     count = 0
     desktop = Atspi.get_desktop(0)
     stack = []

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Measures routing manager, VPN qube and dom0 in the lab and prints what it found; doc/performance.md explains the rows.
+"""Measures routing manager, VPN qube, dom0 and desktop in the lab and prints what it found; doc/performance.md explains the rows.
 
-    tests/bench/run.py [--quick] [--only few|many|forward|watch|dom0|seal|tunnel]... [--write]
+    tests/bench/run.py [--quick] [--only few|many|forward|watch|dom0|seal|tunnel|desktop]... [--write]
 
 Root is needed, the build directory is $SLUICE_BUILD. --write puts the tables of the parts that were
 measured into doc/performance.md. The exit status is 1 when a goal was missed.
@@ -19,7 +19,7 @@ sys.path[:0] = [ROOT, HERE]
 # pylint: disable=wrong-import-position
 from lab import sandbox
 
-PARTS = ("few", "many", "forward", "watch", "dom0", "seal", "tunnel")
+PARTS = ("few", "many", "forward", "watch", "dom0", "seal", "tunnel", "desktop")
 
 
 def main():
@@ -30,6 +30,7 @@ def main():
     arguments = parser.parse_args()
     sandbox.enter()
 
+    import desktop
     import dom0
     import forward
     import many
@@ -40,7 +41,7 @@ def main():
     from report import Report, machine
     report = Report()
     print(machine())
-    for name, part in zip(PARTS, (reach, many, forward, watching, dom0, sealing, tunnel)):
+    for name, part in zip(PARTS, (reach, many, forward, watching, dom0, sealing, tunnel, desktop)):
         if not arguments.only or name in arguments.only:
             part.measure(report, arguments.quick)
     if arguments.write:

@@ -59,8 +59,8 @@ def test_starts_with_the_session_of_vpn_qubes_alone(name):
 
 def test_metadata_is_valid():
     need("appstreamcli")
-    done = subprocess.run(["appstreamcli", "validate", "--no-net", METADATA], capture_output=True, text=True, check=False,
-                          env=os.environ | {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/tmp"})
+    done = subprocess.run(["appstreamcli", "validate", "--no-net", METADATA], capture_output=True, text=True,
+                          check=False, env=os.environ | {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/tmp"})
     assert done.returncode == 0, done.stdout
 
 
@@ -92,7 +92,7 @@ def test_drawing_is_plain(path):
 
 @pytest.mark.parametrize("path", DRAWINGS, ids=lambda path: path.stem)
 def test_picture_is_that_of_the_drawing(path, tmp_path):
-    """The 48 px pictures are made by data/icons/make-png.sh and kept; another version of rsvg may shade an edge otherwise."""
+    """The 48 px pictures are made by data/icons/make-png.sh and kept; another rsvg may shade an edge otherwise."""
     need("rsvg-convert")
     gi = pytest.importorskip("gi")
     gi.require_version("GdkPixbuf", "2.0")

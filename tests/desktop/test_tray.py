@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qubes-vpn-tray in a real dock, beside a real supervisor: what it shows, what its menu does, and that it never waits."""
+"""qubes-vpn-tray in a real dock, beside a real supervisor: what it shows, what its menu does, that it never waits."""
 
 import contextlib
 import os
@@ -325,9 +325,9 @@ def test_window_is_opened_on_its_pages(world):
     wait_until(lambda: tray.started.exists() and tray.started.read_text(), 10 * SLOW, "the window", 0.05)
     tray.choose("Details…")
     wait_until(lambda: tray.started.read_text().count("\n") == 2, 10 * SLOW, "the window again", 0.05)
-    assert tray.started.read_text().splitlines() == [f"--bus {world.bus} --page profiles", f"--bus {world.bus} --page state"]
-    children = pathlib.Path(f"/proc/{tray.process.pid}/task/{tray.process.pid}/children").read_text(encoding="ascii").split()
-    assert not children, "a window that has ended is collected"
+    assert tray.started.read_text().splitlines() == [f"--bus {world.bus} --page {page}" for page in ("profiles", "state")]
+    children = pathlib.Path(f"/proc/{tray.process.pid}/task/{tray.process.pid}/children")
+    assert not children.read_text(encoding="ascii").split(), "a window that has ended is collected"
     tray.window_program.unlink()
     tray.choose("Details…")
     tray.open()
@@ -431,7 +431,7 @@ def test_costs_little_and_sleeps(world):
 
 def private_kb(pid):
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return sum(int(kb) for kb in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M) )
+    return sum(int(kb) for kb in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M))
 
 
 def wakes(pid, seconds):
@@ -440,7 +440,8 @@ def wakes(pid, seconds):
         total = 0
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text(encoding="ascii"))))
+                text = (task / "status").read_text(encoding="ascii")
+                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", text)))
         return total
     before = count()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -452,8 +453,8 @@ def wakes(pid, seconds):
 
 def test_options():
     def run(*words, **env):
-        return subprocess.run([program(TRAY), *words], env=environment(**env), capture_output=True, text=True, check=False,
-                              timeout=20 * SLOW)
+        return subprocess.run([program(TRAY), *words], env=environment(**env), capture_output=True, text=True,
+                              check=False, timeout=20 * SLOW)
     assert "usage" in run("--help").stdout and run("--help").returncode == 0
     assert run("--version").stdout.startswith("qubes-vpn-tray ")
     assert run("--nonsense").returncode == 2 and run("extra").returncode == 2
