@@ -465,7 +465,7 @@ static bool say_last_error(struct setup *s, const json_t *status)
     if (at < 0 || (uint64_t)at < s->asked_us || member(status, "last_error")[0] == '\0')
         return false;
     (void)snprintf(text, sizeof(text), _("Not connected yet: %s."),
-                   words_clean(member(status, "last_error"), cleaned, sizeof(cleaned)));
+                   words_said(member(status, "last_error"), cleaned, sizeof(cleaned)));
     setup_say(s, text, "");
     return true;
 }

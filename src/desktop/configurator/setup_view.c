@@ -310,6 +310,6 @@ void setup_say_refused(struct setup *s, const char *name, const char *text)
             next = gettext(refusals[i].next);
     }
     (void)snprintf(what, sizeof(what), _("The VPN service refused this: %s."),
-                   words_clean(text, cleaned, sizeof(cleaned)));
+                   words_said(text, cleaned, sizeof(cleaned)));
     setup_say(s, what, next);
 }

@@ -37,7 +37,7 @@ static void on_event(void *data, const char *kind, const char *text)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     memmove(&t->events[1], &t->events[0], sizeof(t->events) - sizeof(t->events[0]));
     t->events[0].at_us = (uint64_t)now.tv_sec * 1000000;
-    (void)words_clean(text, t->events[0].text, sizeof(t->events[0].text));
+    (void)words_said(text, t->events[0].text, sizeof(t->events[0].text));
 }
 
 static void on_tested(void *data, bool sealed, const char *report)
@@ -92,7 +92,7 @@ static void on_done(void *data, const json_t *results, const char *error_name, c
         t->results = json_incref((json_t *)results);
         return;
     }
-    terminal_say(_("The VPN service refused this: %s."), words_clean(error, text, sizeof(text)));
+    terminal_say(_("The VPN service refused this: %s."), words_said(error, text, sizeof(text)));
     if (strcmp(error_name, "Denied") == 0)
         terminal_say("%s", _("Try it with sudo before this program."));
 }

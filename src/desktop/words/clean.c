@@ -33,18 +33,18 @@ static bool is_blank(uint32_t c)
     return is_in(blanks, ARRAY_SIZE(blanks), c);
 }
 
-/* Categories Cc, Cf, Co and Cn as far as whole blocks, selectors and fillers, which are invisible. */
+/* Categories Cc, Cf, Co; of Cn whole blocks; selectors and fillers, which cannot be seen. */
 static bool is_hidden(uint32_t c)
 {
     static const struct range hidden[] = {
-        {0x00, 0x1f},         {0x7f, 0x9f},         {0xad, 0xad},         {0x34f, 0x34f},
-        {0x600, 0x605},       {0x61c, 0x61c},       {0x6dd, 0x6dd},       {0x70f, 0x70f},
-        {0x890, 0x891},       {0x8e2, 0x8e2},       {0x115f, 0x1160},     {0x17b4, 0x17b5},
-        {0x180b, 0x180f},     {0x200b, 0x200f},     {0x202a, 0x202e},     {0x2060, 0x206f},
-        {0x2800, 0x2800},     {0x3164, 0x3164},     {0xd800, 0xf8ff},     {0xfdd0, 0xfdef},
-        {0xfe00, 0xfe0f},     {0xfeff, 0xfeff},     {0xffa0, 0xffa0},     {0xfff0, 0xfffb},
-        {0xfffe, 0xffff},     {0x110bd, 0x110bd},   {0x110cd, 0x110cd},   {0x13430, 0x1345f},
-        {0x1bca0, 0x1bca3},   {0x1d173, 0x1d17a},   {0x1fffe, 0x1ffff},   {0x2fffe, 0x2ffff},
+        {0x00, 0x1f},        {0x7f, 0x9f},       {0xad, 0xad},       {0x34f, 0x34f},
+        {0x600, 0x605},      {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},
+        {0x890, 0x891},      {0x8e2, 0x8e2},     {0x115f, 0x1160},   {0x17b4, 0x17b5},
+        {0x180b, 0x180f},    {0x200b, 0x200f},   {0x202a, 0x202e},   {0x2060, 0x206f},
+        {0x2800, 0x2800},    {0x3164, 0x3164},   {0xd800, 0xf8ff},   {0xfdd0, 0xfdef},
+        {0xfe00, 0xfe0f},    {0xfeff, 0xfeff},   {0xffa0, 0xffa0},   {0xfff0, 0xfffb},
+        {0xfffe, 0xffff},    {0x110bd, 0x110bd}, {0x110cd, 0x110cd}, {0x13430, 0x1345f},
+        {0x1bca0, 0x1bca3},  {0x1d173, 0x1d17a}, {0x1fffe, 0x1ffff}, {0x2fffe, 0x2ffff},
         {0x3fffe, 0x10ffff},
     };
 
@@ -70,7 +70,12 @@ static uint32_t next_character(const unsigned char **p)
 {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
     const unsigned char *s = *p;
-    unsigned more = s[0] < 0x80 ? 0 : s[0] < 0xc2 ? 9 : s[0] < 0xe0 ? 1 : s[0] < 0xf0 ? 2 : s[0] < 0xf5 ? 3 : 9;
+    unsigned more = s[0] < 0x80   ? 0
+                    : s[0] < 0xc2 ? 9
+                    : s[0] < 0xe0 ? 1
+                    : s[0] < 0xf0 ? 2
+                    : s[0] < 0xf5 ? 3
+                                  : 9;
     uint32_t c;
 
     (*p)++;
@@ -165,9 +170,28 @@ char *words_clean(const char *outside, char *buf, size_t size)
     return buf;
 }
 
+char *words_said(const char *text, char *buf, size_t size)
+{
+    /* "" would give the head of the catalogue */
+    return words_clean(text[0] != '\0' ? gettext(text) : "", buf, size);
+}
+
+static bool is_said(const char *key)
+{
+    static const char *const keys[] = {"last_error", "phase", "problem", "seal_error"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (strcmp(key, keys[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 char *words_member(const json_t *object, const char *key, char *buf, size_t size)
 {
     const char *text = json_string_value(json_object_get(object, key));
 
-    return words_clean(text != NULL ? text : "", buf, size);
+    if (text == NULL)
+        text = "";
+    return (is_said(key) ? words_said : words_clean)(text, buf, size);
 }

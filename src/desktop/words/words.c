@@ -219,8 +219,8 @@ char *words_summary(const json_t *status, char *buf, size_t size)
                         _("Connecting with “%s”. All traffic of the qubes behind is blocked."),
                         profile);
     if (is(status, "state", "sealed") && !wanted_up(status))
-        return words_clean(
-            _("Disconnected, as asked. All traffic of the qubes behind is blocked."), buf, size);
+        return words_clean(_("Disconnected, as asked. All traffic of the qubes behind is blocked."),
+                           buf, size);
     if (is(status, "state", "sealed"))
         return SENTENCE(buf, size,
                         _("Not connected, another try follows: %s. All traffic of the qubes behind "
@@ -302,7 +302,7 @@ char *words_finding(const json_t *finding, char *buf, size_t size)
     if (kind == NULL)
         kind = "";
     (void)words_clean(word != NULL ? word : "", safe_word, sizeof(safe_word));
-    (void)words_clean(text != NULL ? text : "", safe_text, sizeof(safe_text));
+    (void)words_said(text != NULL ? text : "", safe_text, sizeof(safe_text));
     if (line > 0)
         return finding_of_line(kind, (long)line, safe_word, safe_text, buf, size);
     return finding_of_file(kind, safe_word, safe_text, buf, size);
@@ -345,9 +345,8 @@ char *words_time(uint64_t usec, char *buf, size_t size)
         return buf;
     /* TRANSLATORS: of today, and of another day; see strftime(3) */
     if (strftime(text, sizeof(text),
-                 at.tm_year == today.tm_year && at.tm_yday == today.tm_yday
-                     ? _("%H:%M:%S")
-                     : _("%-d %B %Y, %H:%M"),
+                 at.tm_year == today.tm_year && at.tm_yday == today.tm_yday ? _("%H:%M:%S")
+                                                                            : _("%-d %B %Y, %H:%M"),
                  &at) == 0)
         return buf;
     return words_clean(text, buf, size);

@@ -3,8 +3,8 @@
  * What a person reads on the desktop: the supervisor's state in sentences, translated (gettext,
  * domain "sluice"). Everything that came from outside (a provider's file, a server, a profile's
  * name) is shown through words_clean() alone: valid UTF-8, one line, no control, format or
- * direction characters, cut with an ellipsis. Programs hand texts to toolkits as plain text, never as
- * markup. Pure but for the locale; strings go into the caller's buffers. status is what
+ * direction characters, cut with an ellipsis. Programs hand texts to toolkits as plain text, never
+ * as markup. Pure but for the locale; strings go into the caller's buffers. status is what
  * vpn/object/follow.h gives; NULL: the supervisor does not answer.
  */
 #pragma once
@@ -38,13 +38,17 @@ void words_begin(const char *dir);
 
 /* Outside text made fit to be seen. Returns buf. */
 char *words_clean(const char *outside, char *buf, size_t size);
-/* A member of an object, cleaned; "" when missing or no string. */
+/* What the supervisor said, cleaned, and translated where it is one of its fixed phrases
+ * (po/phrases.py). Never for names. */
+char *words_said(const char *text, char *buf, size_t size);
+/* A member of an object, cleaned; "" when missing or no string. Errors, phase: as words_said(). */
 char *words_member(const json_t *object, const char *key, char *buf, size_t size);
 /* Strings of an array, cleaned: "a, b, c and 2 more"; at most n of them. */
 char *words_list(const json_t *strings, size_t n, char *buf, size_t size);
 
 enum words_mood words_mood(const json_t *status);
-const char *words_mood_icon(enum words_mood mood); /* icon name: "qubes-vpn-up", "-connecting", ... */
+/* The name of an icon: "qubes-vpn-up", "qubes-vpn-connecting" ... */
+const char *words_mood_icon(enum words_mood mood);
 /* "Connected", "Blocked", "Connecting"... */
 const char *words_mood_title(enum words_mood mood);
 /* One sentence: what is, to which server, what it means for the qubes behind. */
