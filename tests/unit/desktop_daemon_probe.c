@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A notification daemon that shows nothing and tells everything, on the session's bus. Arguments are
- * its capabilities ("body", "body-markup"). Each Notify is a line of JSON on standard output. Orders
- * on standard input, a line each: "hold" (answer no Notify, as a daemon whose dom0 does not answer),
- * "release", "refuse" (answer with an error), "accept", "close ID". It has no CloseNotification, as
- * the proxy of Qubes 4.3. Ends with its input.
+ * A notification daemon that shows nothing and tells everything, on the session's bus. Arguments
+ * are its capabilities ("body", "body-markup"). Each Notify is a line of JSON on standard output.
+ * Orders on standard input, a line each: "hold" (answer no Notify, as a daemon whose dom0 does not
+ * answer), "release", "refuse" (answer with an error), "accept", "close ID". It has no
+ * CloseNotification, as the proxy of Qubes 4.3. Ends with its input.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 
 #include "vpn/object/value.h"
 
-#define NAME "org.freedesktop.Notifications"
-#define PATH "/org/freedesktop/Notifications"
+#define NAME     "org.freedesktop.Notifications"
+#define PATH     "/org/freedesktop/Notifications"
 #define HELD_MAX 16
 
 static struct {

@@ -19,8 +19,9 @@
     "{\"state\":\"up\",\"seal\":\"tunnel\",\"wanted_up\":true,\"profile\":\"home.ovpn\","          \
     "\"kind\":\"openvpn\",\"endpoint\":\"vpn.example.net\",\"gateway\":\"203.0.113.10:1194/udp\"," \
     "\"dns\":[\"10.64.0.53\"]}"
-#define DOWN       "{\"state\":\"sealed\",\"seal\":\"closed\",\"wanted_up\":false}"
-#define CONNECTING "{\"state\":\"connecting\",\"seal\":\"carrier\",\"wanted_up\":true,\"profile\":\"a\"}"
+#define DOWN "{\"state\":\"sealed\",\"seal\":\"closed\",\"wanted_up\":false}"
+#define CONNECTING                                                                                 \
+    "{\"state\":\"connecting\",\"seal\":\"carrier\",\"wanted_up\":true,\"profile\":\"a\"}"
 #define WAITING                                                                                    \
     "{\"state\":\"sealed\",\"seal\":\"closed\",\"wanted_up\":true,\"profile\":\"a\","              \
     "\"last_error\":\"TLS handshake failed\"}"
@@ -196,12 +197,17 @@ static void test_tries_do_not_hold_up_the_result(void **state)
 /* The state that lasts is always the one that is shown, whatever was before. */
 static void test_last_state_wins(void **state)
 {
-    static const char *const all[] = {UP,    DOWN, CONNECTING, WAITING, EMPTY, NULL,
+    static const char *const all[] = {UP,
+                                      DOWN,
+                                      CONNECTING,
+                                      WAITING,
+                                      EMPTY,
+                                      NULL,
                                       "{\"state\":\"failed\",\"seal\":\"closed\"}",
                                       "{\"state\":\"up\",\"seal\":\"absent\"}"};
-    static const enum plan_kind kinds[] = {PLAN_UP,           PLAN_DOWN,   PLAN_ON_THE_WAY,
-                                           PLAN_ON_THE_WAY,   PLAN_UNCONFIGURED, PLAN_SILENT,
-                                           PLAN_FAILED,       PLAN_NO_SEAL};
+    static const enum plan_kind kinds[] = {PLAN_UP,         PLAN_DOWN,         PLAN_ON_THE_WAY,
+                                           PLAN_ON_THE_WAY, PLAN_UNCONFIGURED, PLAN_SILENT,
+                                           PLAN_FAILED,     PLAN_NO_SEAL};
     struct rnd random = random_begin("last state wins");
     struct scene *s = *state;
 
@@ -227,8 +233,11 @@ static void test_not_configured_says_how_to_begin(void **state)
     pass(s, 2);
     check(s, 1, PLAN_UNCONFIGURED);
     assert_non_null(strstr(s->notice.body, "qubes-vpn import FILE"));
-    status(s, "{\"state\":\"unconfigured\",\"seal\":\"closed\",\"profiles\":[{\"name\":\"<b>x</b>\\n\","
-              "\"usable\":false,\"problem\":\"line 3: up is refused\"},{\"name\":\"y\",\"usable\":true}]}");
+    status(
+        s,
+        "{\"state\":\"unconfigured\",\"seal\":\"closed\",\"profiles\":[{\"name\":\"<b>x</b>\\n\","
+        "\"usable\":false,\"problem\":\"line 3: up is "
+        "refused\"},{\"name\":\"y\",\"usable\":true}]}");
     pass(s, 2);
     check(s, 2, PLAN_UNCONFIGURED);
     assert_string_equal(s->notice.title, "VPN: no profile is chosen");

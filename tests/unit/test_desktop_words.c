@@ -29,7 +29,8 @@ static void test_harmless_text_stays(void **state)
     check_clean("", 16, "");
     check_clean("vpn.example.net", 64, "vpn.example.net");
     check_clean("Zürich, 東京, \xf0\x9f\x94\x92", 64, "Zürich, 東京, \xf0\x9f\x94\x92");
-    check_clean("<b>bold</b> & more", 64, "<b>bold</b> & more"); /* plain text: whoever needs it escapes */
+    check_clean("<b>bold</b> & more", 64,
+                "<b>bold</b> & more"); /* plain text: whoever needs it escapes */
     check_clean("e\xcc\x81", 64, "e\xcc\x81");
 }
 
@@ -37,7 +38,10 @@ static void test_one_line_with_single_blanks(void **state)
 {
     (void)state;
     check_clean("  a \t\r\n b\n", 64, "a b");
-    check_clean("a\xe2\x80\xa8" "b\xc2\xa0" "c\xe3\x80\x80", 64, "a b c");
+    check_clean("a\xe2\x80\xa8"
+                "b\xc2\xa0"
+                "c\xe3\x80\x80",
+                64, "a b c");
     check_clean("\n\n\n", 64, "");
 }
 
@@ -45,17 +49,23 @@ static void test_what_cannot_be_seen_is_shown(void **state)
 {
     (void)state;
     check_clean("a\x1b[31mb\x7f", 64, "a" BAD "[31mb" BAD);
-    check_clean("evil\xe2\x80\xae" "gnp.exe", 64, "evil" BAD "gnp.exe"); /* right to left override */
+    check_clean("evil\xe2\x80\xae"
+                "gnp.exe",
+                64, "evil" BAD "gnp.exe"); /* right to left override */
     check_clean("pay\xe2\x80\x8bpal\xe2\x81\xa6\xef\xbb\xbf", 64, "pay" BAD "pal" BAD BAD);
-    check_clean("\xc2\x9b" "31m", 64, BAD "31m"); /* CSI of C1 */
-    check_clean("\xf3\xa0\x81\xa1", 64, BAD);      /* a tag */
+    check_clean("\xc2\x9b"
+                "31m",
+                64, BAD "31m");               /* CSI of C1 */
+    check_clean("\xf3\xa0\x81\xa1", 64, BAD); /* a tag */
     check_clean("\xee\x80\x80\xef\xbf\xbe", 64, BAD BAD);
 }
 
 static void test_broken_utf8(void **state)
 {
     (void)state;
-    check_clean("a\xff" "b", 64, "a" BAD "b");
+    check_clean("a\xff"
+                "b",
+                64, "a" BAD "b");
     check_clean("\xc0\xaf", 64, BAD BAD);         /* overlong */
     check_clean("\xed\xa0\x80", 64, BAD BAD BAD); /* half a pair */
     check_clean("\xe2\x82", 64, BAD BAD);         /* ends in the middle */
@@ -94,9 +104,8 @@ static void test_any_bytes(void **state)
         size_t n = random_below(&random, sizeof(outside)), size;
 
         for (size_t i = 0; i < n; i++)
-            outside[i] = (char)(random_below(&random, 4) == 0
-                                    ? (0xc0 + random_below(&random, 0x40))
-                                    : (1 + random_below(&random, 0xff)));
+            outside[i] = (char)(random_below(&random, 4) == 0 ? (0xc0 + random_below(&random, 0x40))
+                                                              : (1 + random_below(&random, 0xff)));
         outside[n] = '\0';
         size = 1 + random_below(&random, sizeof(buf));
         memset(buf, 'x', sizeof(buf));

@@ -104,10 +104,10 @@ static void test_properties(void **state)
     sd_bus_message *m = new_message(*state);
     json_t *value = NULL;
 
-    assert_true(sd_bus_message_append(m, "a{sv}", 5, "State", "s", "up", "WantedUp", "b", 1, "Since",
-                                      "t", UINT64_C(1700000000000000), "Dns", "as", 2, "10.0.0.1",
-                                      "fd00::1", "PushedFindings", "a(suss)", 1, "left-out", 0u,
-                                      "route", "why") >= 0);
+    assert_true(sd_bus_message_append(m, "a{sv}", 5, "State", "s", "up", "WantedUp", "b", 1,
+                                      "Since", "t", UINT64_C(1700000000000000), "Dns", "as", 2,
+                                      "10.0.0.1", "fd00::1", "PushedFindings", "a(suss)", 1,
+                                      "left-out", 0u, "route", "why") >= 0);
     assert_true(sd_bus_message_append(m, "as", 0) >= 0);
     assert_int_equal(read_back(m, &value), 0);
     check_text(value, "[{\"dns\":[\"10.0.0.1\",\"fd00::1\"],"

@@ -3,8 +3,8 @@
  * Serves the D-Bus object on a manager that only notes things (test_vpn_bus_fake.h), for tests of
  * the command and of a real bus: vpn-bus-probe [SOCKET]. Its standard input is a line of orders at
  * a time: "seal absent", "event TEXT", "last" (prints the last call), and for tests of the desktop
- * "state NAME" (with what belongs to it), "profile NAME", "error TEXT", "pushed TEXT", "missing", "wanted yes|no";
- * it ends with its input.
+ * "state NAME" (with what belongs to it), "profile NAME", "error TEXT", "pushed TEXT", "missing",
+ * "wanted yes|no"; it ends with its input.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An sd_event inside GLib's main loop, so that GTK programs use the same follower as the others. The
- * source polls the loop's descriptor and adds no timer of its own. Main thread only.
+ * An sd_event inside GLib's main loop, so that GTK programs use the same follower as the others.
+ * The source polls the loop's descriptor and adds no timer of its own. Main thread only.
  */
 #pragma once
 

@@ -97,21 +97,24 @@ static int run(const char *socket)
 
 static void print_help(void)
 {
-    printf(_("qubes-vpn-notifier: tells a session what becomes of the VPN of this qube.\n"
-             "\n"
-             "  --bus SOCKET     the supervisor's own socket instead of the system bus\n"
-             "  -v, --verbose    say what is told\n"
-             "  -h, --help       -V, --version\n"
-             "\n"
-             "Ends at once, with status 0, where the service qubes-vpn is not switched on for this\n"
-             "qube, and where another notifier has this session.\n"));
+    printf(
+        _("qubes-vpn-notifier: tells a session what becomes of the VPN of this qube.\n"
+          "\n"
+          "  --bus SOCKET     the supervisor's own socket instead of the system bus\n"
+          "  -v, --verbose    say what is told\n"
+          "  -h, --help       -V, --version\n"
+          "\n"
+          "Ends at once, with status 0, where the service qubes-vpn is not switched on for this\n"
+          "qube, and where another notifier has this session.\n"));
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"bus", required_argument, NULL, OPTION_BUS}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},             {"version", no_argument, NULL, 'V'},
+        {"bus", required_argument, NULL, OPTION_BUS},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     const char *socket = NULL;

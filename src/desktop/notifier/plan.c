@@ -8,18 +8,18 @@
 #define SECOND UINT64_C(1000000)
 
 /* What it takes to be told. */
-#define SOON      SECOND        /* longer than a change takes that comes in pieces */
-#define LONG      (15 * SECOND) /* most servers are there again by then */
-#define SETTLED   (10 * SECOND) /* a tunnel, where tunnels come and go */
-#define SERVICE   (20 * SECOND) /* a restart, or the boot */
-/* So many at once, then one in that time: of those that come and go by themselves, and of those that
- * follow what somebody does. */
+#define SOON    SECOND        /* longer than a change takes that comes in pieces */
+#define LONG    (15 * SECOND) /* most servers are there again by then */
+#define SETTLED (10 * SECOND) /* a tunnel, where tunnels come and go */
+#define SERVICE (20 * SECOND) /* a restart, or the boot */
+/* So many at once, then one in that time: of those that come and go by themselves, and of those
+ * that follow what somebody does. */
 #define BURST     4
 #define BURST_ASK 12
 #define PAUSE     (60 * SECOND)
 /* So many tunnels lost in that time are worth a word. */
-#define UNSTEADY  3
-#define MEMORY    (600 * SECOND)
+#define UNSTEADY 3
+#define MEMORY   (600 * SECOND)
 
 #define SHOWN_MAX 3 /* findings, name servers */
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Which notification a person should see, if any: a pure function of what the supervisor says, of
- * what was shown last and of the time. Like the rest of the product it looks at what is, not at what
- * happened: whoever starts late, or misses something, shows the right one. Each kind has to last a
- * while before it is told, so a short interruption is not told at all; what comes and goes without
- * an end is told once a minute at most.
+ * what was shown last and of the time. Like the rest of the product it looks at what is, not at
+ * what happened: whoever starts late, or misses something, shows the right one. Each kind has to
+ * last a while before it is told, so a short interruption is not told at all; what comes and goes
+ * without an end is told once a minute at most.
+ *
  * Times are microseconds of any clock that does not go back. Text is clean (desktop/words), plain,
  * its lines parted by '\n'. No I/O, nothing allocated.
  */
@@ -51,7 +52,7 @@ struct plan {
     uint64_t wanted_since; /* of its kind */
     enum plan_kind told;
     char told_key[WORDS_LONG];
-    uint64_t spent[2];             /* what was told counts until then */
+    uint64_t spent[2];            /* what was told counts until then */
     uint64_t losses[PLAN_LOSSES]; /* when tunnels were lost; a ring, 0: free */
     size_t next_loss;
     bool was_up; /* since the last time that it was down as asked */

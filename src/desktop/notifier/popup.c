@@ -8,12 +8,12 @@
 
 #include "base/log.h"
 
-#define DBUS       "org.freedesktop.DBus"
-#define DBUS_PATH  "/org/freedesktop/DBus"
-#define DAEMON     "org.freedesktop.Notifications"
+#define DBUS        "org.freedesktop.DBus"
+#define DBUS_PATH   "/org/freedesktop/DBus"
+#define DAEMON      "org.freedesktop.Notifications"
 #define DAEMON_PATH "/org/freedesktop/Notifications"
 /* Two notifiers in a session would tell everything twice. */
-#define OUR_NAME   "org.qubes_os.VpnNotifier"
+#define OUR_NAME "org.qubes_os.VpnNotifier"
 
 /* Answer of RequestName (D-Bus specification): another connection has it. */
 #define NAME_TAKEN UINT32_C(3)

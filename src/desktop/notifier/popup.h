@@ -24,6 +24,6 @@ struct popup *popup_free(struct popup *p);
 /* Instead of the one before. n is copied. */
 void popup_show(struct popup *p, const struct notice *n);
 
-/* text as it is, or for daemons that read markup; lines stay. Cut at a whole character, never inside
- * an escape. Pure. Returns buf. */
+/* text as it is, or for daemons that read markup; lines stay. Cut at a whole character, never
+ * inside an escape. Pure. Returns buf. */
 char *popup_text(const char *text, bool markup, char *buf, size_t size);

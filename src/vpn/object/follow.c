@@ -13,6 +13,7 @@
 #define DBUS       "org.freedesktop.DBus"
 #define PROPERTIES DBUS ".Properties"
 
+#define ADDRESS_MAX  256
 #define RETRY_MIN_US UINT64_C(1000000)
 #define RETRY_MAX_US UINT64_C(60000000)
 /* The supervisor reads descriptors for 5 s, polkit may ask a person. */
@@ -34,13 +35,13 @@ struct vpn_follow {
     char *socket; /* NULL: the system bus */
     const struct vpn_follow_ops *ops;
     void *data;
-    sd_bus *bus;             /* NULL: none, `retry` is armed */
+    sd_bus *bus; /* NULL: none, `retry` is armed */
     sd_event_source *retry;
-    unsigned failures;       /* tries since the last answer */
-    char *owner;             /* of the name: its unique name; NULL: nobody. Not with a socket */
+    unsigned failures; /* tries since the last answer */
+    char *owner;       /* of the name: its unique name; NULL: nobody. Not with a socket */
     sd_bus_slot *owner_asked;
-    sd_bus_slot *asked;      /* GetAll is on its way */
-    json_t *status;          /* NULL: nobody answers, or not yet */
+    sd_bus_slot *asked; /* GetAll is on its way */
+    json_t *status;     /* NULL: nobody answers, or not yet */
     enum told told;
     LIST_HEAD(, call) calls;
 };
@@ -209,7 +210,8 @@ static int on_event(sd_bus_message *m, void *user, sd_bus_error *e)
     const char *kind, *text;
 
     (void)e;
-    if (is_supervisor(f, m) && f->ops->event != NULL && sd_bus_message_read(m, "ss", &kind, &text) > 0)
+    if (is_supervisor(f, m) && f->ops->event != NULL &&
+        sd_bus_message_read(m, "ss", &kind, &text) > 0)
         f->ops->event(f->data, kind, text);
     return 0;
 }
@@ -285,7 +287,7 @@ static int on_disconnected(sd_bus_message *m, void *user, sd_bus_error *e)
 
 static int open_bus(struct vpn_follow *f)
 {
-    char address[256];
+    char address[ADDRESS_MAX];
     int r;
 
     if (f->socket == NULL)
@@ -314,10 +316,10 @@ static int follow_owner(struct vpn_follow *f)
                                    "',member='NameOwnerChanged',arg0='" VPN_OBJECT_NAME "'",
                                    on_owner_changed, NULL, f);
 
-    return r < 0 ? r
-                 : sd_bus_call_method_async(f->bus, &f->owner_asked, DBUS, "/org/freedesktop/DBus",
-                                            DBUS, "GetNameOwner", on_owner, f, "s",
-                                            VPN_OBJECT_NAME);
+    return r < 0
+               ? r
+               : sd_bus_call_method_async(f->bus, &f->owner_asked, DBUS, "/org/freedesktop/DBus",
+                                          DBUS, "GetNameOwner", on_owner, f, "s", VPN_OBJECT_NAME);
 }
 
 static int connect_now(struct vpn_follow *f)
@@ -355,15 +357,18 @@ int vpn_follow_new(struct vpn_follow **ret, sd_event *event, const char *socket,
                    const struct vpn_follow_ops *ops, void *data)
 {
     struct vpn_follow *f = calloc(1, sizeof(*f));
+    char address[ADDRESS_MAX];
     int r = f != NULL ? 0 : -ENOMEM;
 
     if (r < 0)
         return r;
     LIST_INIT(&f->calls);
+    if (socket != NULL)
+        r = vpn_value_address(socket, address, sizeof(address));
     f->event = sd_event_ref(event);
     f->ops = ops;
     f->data = data;
-    if (socket != NULL && (f->socket = strdup(socket)) == NULL)
+    if (r >= 0 && socket != NULL && (f->socket = strdup(socket)) == NULL)
         r = -ENOMEM;
     /* The first try, too, comes from the loop. */
     if (r >= 0)

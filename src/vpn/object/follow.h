@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Follows the supervisor's D-Bus object for programs that live as long as a session: what it is now,
- * each change, each event; calls that do not wait. It stays when the supervisor or the bus goes away
- * and comes back: connects again at once when the supervisor's name has an owner again, and with a
- * growing pause (1 s to 60 s) when there is no bus. No timer runs while all is well.
+ * Follows the supervisor's D-Bus object for programs that live as long as a session: what it is
+ * now, each change, each event; calls that do not wait. It stays when the supervisor or the bus
+ * goes away and comes back: connects again at once when the supervisor's name has an owner again,
+ * and with a growing pause (1 s to 60 s) when there is no bus. No timer runs while all is well.
  *
  * One thread, that of the sd_event. Callbacks come from the loop, never out of a function of this
  * header, and may call every function but vpn_follow_free(). Text in status and events is the
@@ -34,7 +34,7 @@ typedef void (*vpn_done_fn)(void *data, const json_t *results, const char *error
                             const char *error);
 
 /* socket: NULL for the system bus. ops and data are kept until vpn_follow_free(). A bus that is not
- * there is no error. */
+ * there is no error. -EINVAL: no path that vpn_value_address() takes. */
 int vpn_follow_new(struct vpn_follow **ret, sd_event *event, const char *socket,
                    const struct vpn_follow_ops *ops, void *data);
 /* Open calls end without an answer. */
