@@ -137,7 +137,8 @@ class Screen:
         try:
             self._server = subprocess.Popen(
                 ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh",
-                 "Xvfb", "-displayfd", str(write), "-screen", "0", f"{size}x24", "-dpi", str(dpi), "-nolisten", "tcp", "-noreset", "-nocursor", "-ac"],
+                 "Xvfb", "-displayfd", str(write), "-screen", "0", f"{size}x24", "-dpi", str(dpi),
+                 "-nolisten", "tcp", "-noreset", "-nocursor", "-ac"],
                 pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
             os.close(write)
             number = ""
@@ -164,7 +165,7 @@ class Screen:
             "DISPLAY": self.display, "GDK_BACKEND": "x11", "HOME": f"{self.folder}/home", "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": f"{self.folder}/runtime", "XDG_DATA_DIRS": f"{ROOT}/data:/usr/local/share:/usr/share",
             "GTK_THEME": "Adwaita", "NO_AT_BRIDGE": "0" if self._readable else "1", "GSETTINGS_BACKEND": "memory",
-            "GTK_RECENT_FILES_ENABLED": "0",
+            "LSAN_OPTIONS": f"suppressions={ROOT}/lab/screen_leaks.txt:print_suppressions=0",
         } | ({"DBUS_SESSION_BUS_ADDRESS": self._session} if self._session else {}) | more)
 
     def start(self, command, log=None, **more):

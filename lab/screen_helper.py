@@ -111,8 +111,8 @@ def _told(node):
     return {
         "app": node.get_application().get_name(), "name": node.get_name(), "role": node.get_role_name(),
         "description": node.get_description(), "text": _text(node), "states": _states(node),
-        "actions": [Atspi.Action.get_action_name(action, i) for i in range(Atspi.Action.get_n_actions(action))] if action
-                   else [],
+        "actions": [Atspi.Action.get_action_name(action, i)
+                    for i in range(Atspi.Action.get_n_actions(action) if action else 0)],
         "box": [extents.x, extents.y, extents.width, extents.height] if extents else None,
     }
 

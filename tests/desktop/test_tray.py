@@ -325,7 +325,8 @@ def test_window_is_opened_on_its_pages(world):
     wait_until(lambda: tray.started.exists() and tray.started.read_text(), 10 * SLOW, "the window", 0.05)
     tray.choose("Details…")
     wait_until(lambda: tray.started.read_text().count("\n") == 2, 10 * SLOW, "the window again", 0.05)
-    assert tray.started.read_text().splitlines() == [f"--bus {world.bus} --page {page}" for page in ("profiles", "state")]
+    asked = [f"--bus {world.bus} --page {page}" for page in ("profiles", "state")]
+    assert tray.started.read_text().splitlines() == asked
     children = pathlib.Path(f"/proc/{tray.process.pid}/task/{tray.process.pid}/children")
     assert not children.read_text(encoding="ascii").split(), "a window that has ended is collected"
     tray.window_program.unlink()
