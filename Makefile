@@ -10,11 +10,10 @@ WALKS   ?= 1000
 export PYTHONDONTWRITEBYTECODE = 1
 
 SANDBOX  = $(PYTHON) -m lab.sandbox
-# Most tests wait most of the time: two at once, each in a sandbox of its own, the long files first. A bound on time is
-# three times as wide then; how fast things are is told by `make bench`.
+# Two tests run at once, the long files first. A bound on time is three times as wide then; how fast things are is told by
+# `make bench`.
 SLUICE_SLOW ?= 3
-PYTEST   = $(PYTHON) -m pytest -q -p no:cacheprovider --dist loadfile \
-	--tx '2*popen//python=$(PYTHON) -m lab.sandbox $(PYTHON)'
+PYTEST   = $(PYTHON) tests/side_by_side.py
 VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 # Every C file that is compiled with the project's own flags; generated files are not among them.
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
