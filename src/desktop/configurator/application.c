@@ -37,15 +37,14 @@ static void on_page(GSimpleAction *action, GVariant *parameter, gpointer data)
         window_page(p->window, page);
 }
 
-/* A window that is there already is shown instead. */
-static bool shown_by_other(GtkApplication *app, const struct program *p)
+/* A window that is there already is shown instead: GApplication does that, the page is asked for here. */
+static bool is_second(GtkApplication *app, const struct program *p)
 {
     if (!g_application_register(G_APPLICATION(app), NULL, NULL) ||
         !g_application_get_is_remote(G_APPLICATION(app)))
         return false;
     if (p->page != NULL)
         g_action_group_activate_action(G_ACTION_GROUP(app), "page", g_variant_new_string(p->page));
-    g_application_activate(G_APPLICATION(app));
     return true;
 }
 
@@ -90,8 +89,8 @@ int application_run(const char *socket, const char *page)
     g_signal_connect(action, "activate", G_CALLBACK(on_page), &p);
     g_action_map_add_action(G_ACTION_MAP(app), G_ACTION(action));
     g_signal_connect(app, "activate", G_CALLBACK(on_activate), &p);
-    if (shown_by_other(app, &p))
-        return 0;
+    if (is_second(app, &p))
+        return g_application_run(G_APPLICATION(app), 0, NULL);
     r = run(app, &p);
     if (r < 0)
         (void)fprintf(stderr, "qubes-vpn-configurator: %s\n", g_strerror(-r));

@@ -113,10 +113,14 @@ static void show_found(struct page *p, const struct setup_view *view)
         [LIST_SERVERS] = view->servers, [LIST_FOUND] = view->found,
         [LIST_REFUSED] = view->refused, [LIST_MISSING] = view->missing,
         [LIST_LEFT_OUT] = view->left_out};
-    g_autofree char *text = g_strdup_printf(
-        view->usable ? _("This %s file can be used.") : _("This %s file cannot be used as it is."),
-        view->kind);
+    g_autofree char *text = NULL;
 
+    if (view->kind[0] == '\0') /* so broken that it is not known */
+        text = g_strdup(_("This file cannot be used as it is."));
+    else if (view->usable)
+        text = g_strdup_printf(_("This %s file can be used."), view->kind);
+    else
+        text = g_strdup_printf(_("This %s file cannot be used as it is."), view->kind);
     ui_set(p->verdict, text);
     for (int i = 0; i < LISTS; i++)
         gtk_widget_set_visible(p->boxes[i], ui_items(p->items[i], all[i]) > 0);
@@ -400,6 +404,12 @@ static void on_again(GtkWidget *button, struct page *p)
     setup_back(p->w->setup);
 }
 
+static void on_map(GtkWidget *steps, struct page *p)
+{
+    (void)steps;
+    move_focus(p, setup_look(p->w->setup));
+}
+
 /* ---- building ---- */
 
 static void add_step(struct page *p, const char *name, GtkWidget *content)
@@ -558,5 +568,6 @@ GtkWidget *page_add_new(struct window *w)
     gtk_box_pack_start(GTK_BOX(page), gtk_separator_new(GTK_ORIENTATION_HORIZONTAL), FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(page), make_actions(p), FALSE, FALSE, 0);
     g_object_set_data_full(G_OBJECT(page), "page", p, g_free);
+    g_signal_connect(p->steps, "map", G_CALLBACK(on_map), p);
     return page;
 }

@@ -9,7 +9,7 @@
 
 struct page {
     struct window *w;
-    GtkWidget *list, *empty, *use, *rename, *remove, *secret, *up, *down, *part, *random, *edit;
+    GtkWidget *list, *empty, *use, *rename, *remove, *secret, *up, *down, *part, *random;
     json_t *profiles; /* as shown, sorted: those of the order first */
     char *wanted;     /* the one to select after the next change: what was renamed */
     bool filling;     /* what is toggled now, is not by the person */
@@ -79,7 +79,7 @@ static GtkWidget *make_row(const json_t *profile)
     GtkWidget *row = gtk_list_box_row_new(), *box = gtk_box_new(GTK_ORIENTATION_HORIZONTAL, 12);
     GtkWidget *words = gtk_box_new(GTK_ORIENTATION_VERTICAL, 2), *title, *more;
     bool chosen = json_is_true(json_object_get(profile, "chosen"));
-    GtkWidget *mark = gtk_image_new_from_icon_name("object-select-symbolic", GTK_ICON_SIZE_BUTTON);
+    GtkWidget *mark = gtk_label_new(chosen ? "✔" : "");
     g_autofree char *text = describe(profile), *both = NULL;
     char name[WORDS_SHORT];
 
@@ -88,8 +88,7 @@ static GtkWidget *make_row(const json_t *profile)
     both = g_strdup_printf("%s: %s", name, text);
     gtk_style_context_add_class(gtk_widget_get_style_context(title), "sluice-heading");
     gtk_style_context_add_class(gtk_widget_get_style_context(more), "dim-label");
-    gtk_widget_set_opacity(mark, chosen ? 1 : 0);
-    atk_object_set_name(gtk_widget_get_accessible(mark), chosen ? _("in use") : "");
+    gtk_label_set_width_chars(GTK_LABEL(mark), 2);
     g_object_set(box, "margin", UI_GAP, NULL);
     gtk_box_pack_start(GTK_BOX(words), title, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(words), more, FALSE, FALSE, 0);
@@ -146,6 +145,19 @@ static void show_buttons(struct page *p)
     p->filling = false;
 }
 
+/* A profile that was renamed may have got the suffix of its kind. */
+static bool is_called(const json_t *profile, const char *name)
+{
+    const char *whole = text_of(profile, "name");
+    size_t len = strlen(name);
+
+    return len > 0 && strncmp(whole, name, len) == 0 &&
+           (whole[len] == '\0' || strcmp(whole + len, ".ovpn") == 0 ||
+            strcmp(whole + len, ".conf") == 0);
+}
+
+/* name: the one to select, "" for the one in use. Where it is gone none is: what is done next is not
+ * done to another. */
 static void fill(struct page *p, const char *name)
 {
     GtkListBoxRow *found = NULL;
@@ -154,14 +166,13 @@ static void fill(struct page *p, const char *name)
     for (size_t i = 0; i < json_array_size(p->profiles); i++) {
         const json_t *profile = json_array_get(p->profiles, i);
         GtkWidget *row = make_row(profile);
+        bool chosen = json_is_true(json_object_get(profile, "chosen"));
 
         gtk_container_add(GTK_CONTAINER(p->list), row);
-        if (name != NULL && strcmp(text_of(profile, "name"), name) == 0)
-            found = GTK_LIST_BOX_ROW(row);
-        else if (found == NULL && json_is_true(json_object_get(profile, "chosen")))
+        if (found == NULL && (name[0] != '\0' ? is_called(profile, name) : chosen))
             found = GTK_LIST_BOX_ROW(row);
     }
-    if (found == NULL)
+    if (found == NULL && name[0] == '\0')
         found = gtk_list_box_get_row_at_index(GTK_LIST_BOX(p->list), 0);
     gtk_list_box_select_row(GTK_LIST_BOX(p->list), found);
 }
@@ -473,7 +484,7 @@ static void page_free(struct page *p)
 GtkWidget *page_profiles_new(struct window *w)
 {
     struct page *p = g_new0(struct page, 1);
-    GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 12), *page, *frame;
+    GtkWidget *box = gtk_box_new(GTK_ORIENTATION_VERTICAL, 12), *page, *frame, *edit;
     GtkWidget *middle = gtk_box_new(GTK_ORIENTATION_HORIZONTAL, 12);
 
     p->w = w;
@@ -493,9 +504,7 @@ GtkWidget *page_profiles_new(struct window *w)
                          _("Try this profile in its turn when another does not connect (_fail-over)"),
                          G_CALLBACK(on_part), p);
     p->random = make_check("random", _("Try them in ra_ndom order"), G_CALLBACK(on_random), p);
-    p->edit = ui_label(_("To edit a profile in your editor: qubes-vpn-configurator --edit NAME, in a "
-                         "terminal."));
-    gtk_style_context_add_class(gtk_widget_get_style_context(p->edit), "dim-label");
+    edit = ui_label(_("To change a profile in your editor, in a terminal:"));
     gtk_box_pack_start(GTK_BOX(box), ui_heading(_("Profiles")), FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->empty, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), middle, FALSE, FALSE, 0);
@@ -504,7 +513,8 @@ GtkWidget *page_profiles_new(struct window *w)
     gtk_box_pack_start(GTK_BOX(box),
                        ui_buttons(ui_button("add", _("Add anot_her…"), G_CALLBACK(on_add), p), NULL),
                        FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box), p->edit, FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(box), edit, FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(box), ui_lines("qubes-vpn-configurator --edit NAME"), FALSE, FALSE, 0);
     page = ui_page(box);
     g_object_set_data_full(G_OBJECT(page), "page", p, (GDestroyNotify)page_free);
     return page;

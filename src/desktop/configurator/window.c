@@ -139,7 +139,7 @@ static void show_head(struct window *w, const json_t *status)
     ui_set(w->summary, words_summary(status, text, sizeof(text)));
     ui_set(w->next, words_next(status, text, sizeof(text)));
     gtk_widget_set_sensitive(w->connect, some && !(wanted && busy));
-    gtk_widget_set_sensitive(w->block, status != NULL && wanted);
+    gtk_widget_set_sensitive(w->block, some && wanted);
 }
 
 static void show_top(struct window *w)
@@ -361,7 +361,7 @@ static GtkWidget *make_bar(struct window *w)
     ui_name(w->bar, "bar", _("Message"), NULL);
     atk_object_set_role(gtk_widget_get_accessible(w->bar), ATK_ROLE_ALERT);
     gtk_info_bar_set_message_type(GTK_INFO_BAR(w->bar), GTK_MESSAGE_WARNING);
-    gtk_info_bar_set_show_close_button(GTK_INFO_BAR(w->bar), TRUE);
+    (void)gtk_info_bar_add_button(GTK_INFO_BAR(w->bar), _("_OK"), GTK_RESPONSE_CLOSE);
     gtk_container_add(GTK_CONTAINER(gtk_info_bar_get_content_area(GTK_INFO_BAR(w->bar))),
                       w->bar_text);
     g_signal_connect(w->bar, "response", G_CALLBACK(on_bar), w);
