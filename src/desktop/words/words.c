@@ -242,12 +242,13 @@ char *words_summary(const json_t *status, char *buf, size_t size)
 char *words_next(const json_t *status, char *buf, size_t size)
 {
     char profile[WORDS_SHORT];
-    const char *next = "", *look = _("Look at the service: systemctl status qubes-vpn");
+    /* Of a state that asks for attention and is not one of these. */
+    const char *next = words_mood(status) == WORDS_ATTENTION
+                           ? _("Look at the service: systemctl status qubes-vpn")
+                           : "";
 
     (void)words_member(status, "profile", profile, sizeof(profile));
-    if (status == NULL)
-        next = look;
-    else if (is(status, "seal", "absent"))
+    if (is(status, "seal", "absent"))
         next = _("Look at it: sudo qubes-vpn-forwarding check");
     else if (has_any(status, "missing_secrets"))
         return SENTENCE(buf, size, _("Give the %s for “%s”."), missing_secret(status), profile);
@@ -261,8 +262,6 @@ char *words_next(const json_t *status, char *buf, size_t size)
     else if (is(status, "state", "up") && !has_any(status, "dns"))
         next = _("The server named no name server, so the qubes behind cannot look up names. Ask "
                  "the provider for one, or choose another profile.");
-    else if (words_mood(status) == WORDS_ATTENTION)
-        next = look;
     return words_clean(next, buf, size);
 }
 
