@@ -18,7 +18,8 @@ VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 # Every C file that is compiled with the project's own flags; generated files are not among them.
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 
-.PHONY: all help deps deps-lint demo lab check leaks walks bench fuzz lint analyze tidy cppcheck sanitize valgrind install clean
+.PHONY: all help deps deps-lint demo lab check leaks walks bench fuzz lint analyze tidy cppcheck sanitize valgrind \
+	install install-vm install-dom0 deb rpm reproducible system-test clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
@@ -38,7 +39,11 @@ help:
 	@echo "make sanitize   all tests under ASan and UBSan"
 	@echo "make valgrind   unit tests and the demo under valgrind"
 	@echo "make deps       install what is missing (Debian 12, as root)"
-	@echo "make install    install (DESTDIR= works)"
+	@echo "make install    install (DESTDIR= works); install-vm: without what belongs to dom0; install-dom0: only that"
+	@echo "make deb        Debian packages of the last commit, into dist/"
+	@echo "make rpm        the same as RPM"
+	@echo "make reproducible  builds the Debian packages twice, in two places, and compares each byte"
+	@echo "make system-test   the packages on booted machines (root, mmdebstrap, systemd-nspawn); see tests/system"
 	@echo "make clean      remove the build directories"
 
 %/build.ninja:
@@ -139,5 +144,36 @@ cppcheck: deps-lint
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
+# The lists of the Debian packages say what goes where.
+install-vm: PARTS = -Ddesktop=enabled
+install-dom0: PARTS = -Ddesktop=disabled
+install-vm install-dom0:
+	@$(MAKE) --no-print-directory all BUILD=build-$@ SETUP='--prefix=/usr -Dtests=disabled $(PARTS)'
+	@packaging/install.sh build-$@ $(@:install-%=%) $(DESTDIR)
+
+deb:
+	@lab/deps.sh build package
+	@packaging/deb.sh dist
+
+rpm:
+	@lab/deps.sh build package
+	@packaging/rpm.sh dist
+
+reproducible:
+	@lab/deps.sh build package
+	@packaging/reproducible.sh
+
+# `make deb` before it, or SLUICE_DEBS=FOLDER. The roots are made once (SLUICE_CACHE), with the network of this machine.
+SLUICE_SUITES ?= bookworm
+system-test: deps
+	@lab/deps.sh package system
+	@$(MAKE) --no-print-directory all
+	@ls dist/qubes-vpn_*.deb > /dev/null 2>&1 || packaging/deb.sh dist
+	@ls dist/next/qubes-vpn_*.deb > /dev/null 2>&1 || NOLINT=1 VERSION_SUFFIX=+next packaging/deb.sh dist/next
+	@ls dist/*.rpm > /dev/null 2>&1 || packaging/rpm.sh dist
+	@SLUICE_BUILD=$(BUILD) $(PYTHON) -m tests.system.machines $(SLUICE_SUITES) > /dev/null
+	@SLUICE_BUILD=$(BUILD) SLUICE_SUITES='$(SLUICE_SUITES)' $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider \
+		tests/system $(SYSTEM)
+
 clean:
-	@rm -rf build build-analyze build-clang build-cppcheck build-fuzz build-sanitize
+	@rm -rf dist build build-install-vm build-install-dom0 build-analyze build-clang build-cppcheck build-fuzz build-sanitize
