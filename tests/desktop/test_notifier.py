@@ -2,6 +2,7 @@
 """qubes-vpn-notifier in a session: beside a supervisor that does as it is told, and beside a real one with a real server;
 with a notification daemon that tells what it was given, and with those that people have."""
 
+import gettext
 import os
 import re
 import shutil
@@ -341,6 +342,18 @@ def test_small_and_asleep(fake, popups, notifier):
     fake.order("state sealed\nwanted no")  # the control: it wakes up when there is something
     popups.wait(DOWN)
     assert switches() > before
+
+
+@pytest.mark.skipif(not shutil.which("msgfmt"), reason="gettext is not installed")
+def test_speaks_the_language_of_the_session(session, fake, popups, tmp_path):
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    subprocess.run(["msgfmt", "-o", str(folder / "sluice.mo"), f"{desktop.ROOT}/po/de.po"], check=True)
+    said = gettext.translation("sluice", str(tmp_path), ["de"]).gettext
+    assert said(CONNECTED) != CONNECTED
+    with Notifier(session, *fake.options, SLUICE_LOCALE=str(tmp_path), LC_ALL="C.UTF-8", LANGUAGE="de"):
+        fake.order("profile home.ovpn", "state up")
+        assert said(TRUTH) in popups.wait(said(CONNECTED)).body
 
 
 def test_wrong_use():
