@@ -221,6 +221,22 @@ def test_names_of_others_are_text(world):
     tray.close()
 
 
+@pytest.mark.parametrize("look", [{"GTK_THEME": "Adwaita:dark"}, {"GDK_DPI_SCALE": "2"}, {"GTK_THEME": "HighContrast"}],
+                         ids=lambda look: next(iter(look.values())))
+def test_menu_can_be_read_in_every_theme_and_size(world, look):
+    """The line of the state, too, though nobody can choose it; and all of it is on the screen."""
+    world.supervise()
+    tray = world.tray(world.screen.dock(), **look).start()
+    tray.wait_title("Needs attention")
+    tray.open()
+    x, y, width, height = world.screen.wait_for("Qubes VPN", "menu", ICON)["box"]
+    assert x >= 0 and y >= 0 and x + width <= 1024 and y + height <= 768
+    line = world.screen.wait_for(tray.status_line(), "menu item", ICON)["box"]
+    tray.screen.key("Down")  # nothing else is lit up under the mouse
+    light = [sum(dot) / 3 for row in world.screen.pixels(line) for dot in row]
+    assert max(light) - min(light) > 150, "the text stands out too little"
+
+
 # -- what the menu does ------------------------------------------------------------------------------------------------
 
 def test_menu_blocks_connects_and_changes_over(world):
