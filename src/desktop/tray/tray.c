@@ -171,10 +171,9 @@ static void on_ask(GtkMenuItem *item, gpointer data)
 static void on_profile(GtkCheckMenuItem *item, gpointer data)
 {
     struct tray *t = data;
-    size_t i = GPOINTER_TO_SIZE(g_object_get_data(G_OBJECT(item), "profile"));
 
     if (!t->filling && gtk_check_menu_item_get_active(item))
-        ask(t, "Use", t->opened[i]);
+        ask(t, "Use", g_object_get_data(G_OBJECT(item), "profile"));
 }
 
 static void on_window(GtkMenuItem *item, gpointer data)
@@ -212,7 +211,7 @@ static GtkWidget *add_action(struct tray *t, const char *label, const char *meth
 {
     GtkWidget *item = add(t, gtk_menu_item_new_with_mnemonic(label));
 
-    g_object_set_data(G_OBJECT(item), "method", (gpointer)(uintptr_t)method);
+    g_object_set_data(G_OBJECT(item), "method", (gpointer)method);
     g_signal_connect(item, "activate", G_CALLBACK(on_ask), t);
     return item;
 }
@@ -222,7 +221,7 @@ static void add_window(struct tray *t, const char *label, bool mnemonic, const c
     GtkWidget *item = add(t, mnemonic ? gtk_menu_item_new_with_mnemonic(label)
                                       : gtk_menu_item_new_with_label(label));
 
-    g_object_set_data(G_OBJECT(item), "page", (gpointer)(uintptr_t)page);
+    g_object_set_data(G_OBJECT(item), "page", (gpointer)page);
     g_signal_connect(item, "activate", G_CALLBACK(on_window), t);
 }
 
@@ -259,7 +258,7 @@ static void add_profiles(struct tray *t)
                                      GTK_RADIO_MENU_ITEM(none), p->name));
 
         memcpy(t->opened[i], p->id, sizeof(t->opened[i]));
-        g_object_set_data(G_OBJECT(item), "profile", GSIZE_TO_POINTER(i));
+        g_object_set_data(G_OBJECT(item), "profile", t->opened[i]);
         gtk_check_menu_item_set_active(GTK_CHECK_MENU_ITEM(item), p->chosen);
         gtk_widget_set_sensitive(item, p->usable || p->chosen);
         g_signal_connect(item, "activate", G_CALLBACK(on_profile), t);
