@@ -169,7 +169,6 @@ system-test: deps
 	@lab/deps.sh package system
 	@$(MAKE) --no-print-directory all
 	@ls dist/qubes-vpn_*.deb > /dev/null 2>&1 || packaging/deb.sh dist
-	@ls dist/next/qubes-vpn_*.deb > /dev/null 2>&1 || NOLINT=1 VERSION_SUFFIX=+next packaging/deb.sh dist/next
 	@ls dist/*.rpm > /dev/null 2>&1 || packaging/rpm.sh dist
 	@SLUICE_BUILD=$(BUILD) $(PYTHON) -m tests.system.machines $(SLUICE_SUITES) > /dev/null
 	@SLUICE_BUILD=$(BUILD) SLUICE_SUITES='$(SLUICE_SUITES)' $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider \

@@ -12,9 +12,5 @@ if git -C "$top" rev-parse --git-dir > /dev/null 2>&1; then
 else
     tar -c -C "$top" --exclude='./build*' --exclude=./dist --exclude=__pycache__ . | tar -x -C "$out"
 fi
-# A later version from the same sources, as the tests of upgrades need it.
-if [ -n "${VERSION_SUFFIX:-}" ]; then
-    sed -i "1s/)/$VERSION_SUFFIX)/" "$out/debian/changelog"
-fi
 epoch=$("$top/packaging/epoch.sh" "$out/debian/changelog")
 find "$out" -exec touch -h -d "@$epoch" {} +

@@ -3,7 +3,9 @@
 
 import os
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -41,30 +43,45 @@ def world(suite):
         yield made
 
 
+def files(*packages, folder=DEBS):
+    """The files of packages."""
+    found = []
+    for package in packages:
+        some = sorted(pathlib.Path(folder).glob(f"{package}_*.deb"))
+        assert len(some) == 1, f"{package} in {folder}: {some}"
+        found.append(some[0])
+    return found
+
+
+@pytest.fixture
+def debs():
+    return files
+
+
 @pytest.fixture
 def install():
-    """install(machine, packages..., folder=DEBS): by apt, from the built files, without a network."""
+    """install(machine, packages...): by apt, into a running machine."""
     def work(machine, *packages, folder=DEBS):
-        folder = pathlib.Path(folder)
-        target = machine.root / "var/tmp/debs"
-        target.mkdir(parents=True, exist_ok=True)
-        names = []
-        for package in packages:
-            found = sorted(folder.glob(f"{package}_*.deb"))
-            assert len(found) == 1, f"{package} in {folder}: {found}"
-            shutil.copy(found[0], target)
-            names.append(f"/var/tmp/debs/{found[0].name}")
-        words = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *names)
-        text = machine.run(*words) if machine.pid else chroot(machine, *words)
-        shutil.rmtree(target)
-        return text
+        return machines.apt_install(machine.root, files(*packages, folder=folder), machine.run)
     return work
 
 
-def chroot(machine, *words):
-    import subprocess
-    done = subprocess.run(["systemd-nspawn", "-q", "-D", str(machine.root), "--as-pid2", "--register=no", "--keep-unit",
-                           "--private-network", "--console=pipe", "env", "DEBIAN_FRONTEND=noninteractive", *words],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+@pytest.fixture(scope="session")
+def later(tmp_path_factory):
+    """A folder with the same packages as a later version."""
+    folder = tmp_path_factory.mktemp("later")
+    for deb in DEBS.glob("*.deb"):
+        if "dbgsym" in deb.name:
+            continue
+        tree = folder / "tree"
+        subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
+        control = tree / "DEBIAN/control"
+        text = control.read_text(encoding="utf-8")
+        version = re.search(r"^Version: (.*)$", text, re.MULTILINE).group(1)
+        text = text.replace(f"Version: {version}\n", f"Version: {version}+later\n").replace(f"(= {version})",
+                                                                                         f"(= {version}+later)")
+        control.write_text(text, encoding="utf-8")
+        subprocess.run(["dpkg-deb", "-b", "-Znone", tree, folder / deb.name.replace(version, f"{version}+later")],
+                       check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(tree)
+    return folder

@@ -138,6 +138,54 @@ def _init_below(pid):
     return None
 
 
+def overlay(lower, folder):
+    """A writable view of the folders `lower` (uppermost first) at folder/root, changes in folder/upper."""
+    for part in ("upper", "work", "root"):
+        (folder / part).mkdir(parents=True)
+    subprocess.run(["mount", "-t", "overlay", folder.name, "-o", f"lowerdir={':'.join(map(str, lower))},"
+                    f"upperdir={folder}/upper,workdir={folder}/work", str(folder / "root")], check=True)
+
+
+def chroot(root, *words):
+    """Output of a command in a root that is not booted, without network."""
+    done = subprocess.run(["systemd-nspawn", "-q", "-D", str(root), "--as-pid2", "--register=no", "--keep-unit",
+                           "--private-network", "--console=pipe", "env", "DEBIAN_FRONTEND=noninteractive", *words],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def apt_install(root, files, run):
+    """Installs package files by apt: run(*words) is how a command is run there."""
+    target = root / "var/tmp/debs"
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, target)
+    text = run("apt-get", "install", "-y", "-q", "--no-install-recommends",
+               *(f"/var/tmp/debs/{pathlib.Path(file).name}" for file in files))
+    shutil.rmtree(target)
+    return text
+
+
+_layers = {}
+
+
+def layer(suite, files):
+    """What an installation of package files adds to a root, made once: for machines that have them from the start."""
+    key = (suite, *map(str, files))
+    if key not in _layers:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-layer-", dir=sandbox.WORK))
+        subprocess.run(["mount", "-t", "tmpfs", "layer", str(folder)], check=True)
+        folder = folder / "layer"
+        overlay([cache() / suite], folder)
+        apt_install(folder / "root", files, lambda *words: chroot(folder / "root", *words))
+        (folder / "root/etc/machine-id").write_text("", encoding="ascii")
+        subprocess.run(["umount", str(folder / "root")], check=True)
+        _layers[key] = folder / "upper"
+    return _layers[key]
+
+
 def _own_sysfs():
     """The sandbox's own interfaces in /sys, read-only: else systemd-nspawn waits for udev, which does not run here."""
     if os.path.ismount("/run/sluice-cgroup"):
@@ -154,7 +202,6 @@ class World:
     def __init__(self, suite="bookworm"):
         _own_sysfs()
         self.suite, self.machines, self._spaces = suite, [], []
-        self.lower = cache() / suite
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-world-", dir=sandbox.WORK))
         subprocess.run(["mount", "-t", "tmpfs", "world", str(self.folder)], check=True)
 
@@ -200,20 +247,18 @@ def ip(*words):
 
 
 class Machine:
-    """One machine. uplink: the name of its interface to the other end, interface `far` of the sandbox."""
+    """One machine. uplink: the name of its interface to the other end, interface `far` of the sandbox; files: packages
+    that it has from the start."""
 
     def __init__(self, world, name, services=(), uplink="eth0", address="10.137.0.6/32", gateway="10.137.0.1", group=1,
-                 stand_ins=True):
+                 stand_ins=True, files=()):
         self.world, self.name, self.uplink, self.gateway = world, name, uplink, gateway
         self.far = f"{name}-far"
         self.pid = self._nspawn = None
         self.folder = world.folder / name
         self.root = self.folder / "root"
-        for part in ("upper", "work", "root"):
-            (self.folder / part).mkdir(parents=True)
-        subprocess.run(["mount", "-t", "overlay", name, "-o",
-                        f"lowerdir={world.lower},upperdir={self.folder}/upper,workdir={self.folder}/work",
-                        str(self.root)], check=True)
+        lower = [cache() / world.suite]
+        overlay(([layer(world.suite, files)] if files else []) + lower, self.folder)
         self.cgroup = f"sluice-system-{os.path.basename(world.folder)}-{name}"
         self._prepare(list(services), address, group, stand_ins)
 
@@ -226,7 +271,7 @@ class Machine:
         if not stand_ins:
             return
         self.write("/etc/qubes-stand-in/antispoof.nft", platform.antispoof_text())
-        self.write("/etc/qubes-stand-in/main.nft", platform.main_text())
+        self.write("/etc/qubes-stand-in/main.nft", platform.main_text().replace("ipv6-icmp", "icmpv6"))  # no /etc/protocols
         self.write("/etc/qubes-stand-in/firewall.nft", platform.firewall_text("4.3", []))
         plain = address.split("/", maxsplit=1)[0]
         onlink = "onlink" if address.endswith("/32") else ""
