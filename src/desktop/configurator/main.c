@@ -8,7 +8,7 @@
 #include "desktop/configurator/terminal.h"
 #include "desktop/words/words.h"
 
-enum option_code { OPT_HELP = 256, OPT_VERSION, OPT_BUS, OPT_PAGE, OPT_TERMINAL, OPT_EDIT };
+enum option_code { OPT_BUS = 256, OPT_PAGE, OPT_TERMINAL, OPT_EDIT };
 
 struct options {
     const char *socket, *page, *edit;
@@ -23,7 +23,7 @@ static int usage(FILE *out)
                   "  --terminal      the same steps in a terminal\n"
                   "  --edit PROFILE  change a profile in your editor\n"
                   "  --bus SOCKET    the supervisor's own socket instead of the system bus\n"
-                  "  --help, --version\n"),
+                  "  -h, --help, -V, --version\n"),
                 out);
     return out == stderr ? 2 : 0;
 }
@@ -32,8 +32,8 @@ static int usage(FILE *out)
 static int read_options(int argc, char **argv, struct options *ret)
 {
     static const struct option options[] = {
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
         {"bus", required_argument, NULL, OPT_BUS},
         {"page", required_argument, NULL, OPT_PAGE},
         {"terminal", no_argument, NULL, OPT_TERMINAL},
@@ -42,10 +42,10 @@ static int read_options(int argc, char **argv, struct options *ret)
     };
     int c;
 
-    while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-        if (c == OPT_HELP)
+    while ((c = getopt_long(argc, argv, "hV", options, NULL)) >= 0) {
+        if (c == 'h')
             return usage(stdout);
-        if (c == OPT_VERSION)
+        if (c == 'V')
             return puts("qubes-vpn-configurator " SLUICE_VERSION) < 0;
         if (c == OPT_BUS)
             ret->socket = optarg;
