@@ -19,6 +19,7 @@ from lab.vpn import COMMAND, SEAL, SUPERVISOR, Command, Seal, Supervisor, availa
 from lab.vpn_provider import Provider
 
 TRAY = "src/desktop/tray/qubes-vpn-tray"
+WINDOW = "src/desktop/configurator/qubes-vpn-configurator"
 ICON = "qubes-vpn-tray"
 PRIVATE_MB = 25
 PICTURES = os.environ.get("SLUICE_PICTURES")  # a folder: each state is kept there as PNG
@@ -350,6 +351,18 @@ def test_window_is_opened_on_its_pages(world):
     tray.open()
     assert "did not work" in tray.status_line()
     tray.close()
+
+
+@pytest.mark.skipif(not available(WINDOW), reason="qubes-vpn-configurator is not built")
+def test_details_are_those_of_the_window(world):
+    world.up()
+    tray = world.tray(world.screen.dock(), ("--bus", world.bus, "--configurator", program(WINDOW))).start()
+    tray.wait_title("Connected")
+    tray.choose("Details…")
+    world.screen.wait_for(None, "frame", "qubes-vpn-configurator", timeout=20)
+    world.screen.wait_for(re.compile("goes through the tunnel"), None, "qubes-vpn-configurator")
+    tray.choose("Block")
+    world.screen.wait_for(re.compile("as asked"), None, "qubes-vpn-configurator")
 
 
 # -- docks, buses, troubles --------------------------------------------------------------------------------------------
