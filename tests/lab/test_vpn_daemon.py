@@ -2,9 +2,11 @@
 """The supervisor in a VPN qube of the lab: a tunnel comes up, stays up, comes back, and ends; whatever happens, no
 qube behind is answered from the clear side."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 
@@ -126,6 +128,41 @@ def test_wireguard_carries_everything(provider, vpnd, work):
         through(work, address)
     assert resolve(work, "secret.example") == [VPN_ANSWER]
     assert state_file(vpnd)["tunnel"]["address4"] == "10.66.0.2"
+
+
+@contextlib.contextmanager
+def bus_listener(vpnd):
+    """A connection to the supervisor's socket that only hears; b"".join(bytes) is what it heard."""
+    heard, sock = [], socket.socket(socket.AF_UNIX)
+
+    def work():
+        with contextlib.suppress(OSError):
+            while data := sock.recv(65536):
+                heard.append(data)
+
+    with sock:
+        sock.connect(vpnd.bus)
+        sock.sendall(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n")
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield heard
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_traffic_alone_is_no_news(provider, vpnd, work):
+    """Counters are for those who ask: whoever follows the object is not woken every tick of a tunnel in use."""
+    provider.openvpn()
+    vpnd.install(provider.openvpn_profile())
+    vpnd.wait_state("up")
+    through(work)
+    with bus_listener(vpnd) as heard:
+        before = state_file(vpnd)["bytes_in"]
+        wait_until(lambda: state_file(vpnd)["bytes_in"] > before, 15 * SLOW, "the counters moved", 0.1)
+        assert vpnd.status()["bytes_in"] > before
+        assert b"PropertiesChanged" not in b"".join(heard)
+        vpnd.command.run("down")  # and it would have been heard
+        wait_until(lambda: b"PropertiesChanged" in b"".join(heard), 5 * SLOW, "a change")
 
 
 @pytest.mark.parametrize("kind", ["openvpn", "wireguard"])

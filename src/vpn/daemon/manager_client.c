@@ -211,13 +211,16 @@ static enum machine_event refused(struct manager *m)
     return m->was_up && m->refusals++ < REFUSALS_MAX ? EVENT_CLIENT_ENDED : EVENT_CLIENT_REFUSED;
 }
 
+/* The counters alone are no news on the bus: who shows them asks. */
 static void on_alive(struct manager *m, const struct client_event *e)
 {
-    if (m->status.bytes_in != e->bytes_in || m->status.bytes_out != e->bytes_out)
-        manager_publish(m);
+    bool moved = m->status.bytes_in != e->bytes_in || m->status.bytes_out != e->bytes_out;
+
     m->status.bytes_in = e->bytes_in;
     m->status.bytes_out = e->bytes_out;
     m->unanswered = 0;
+    if (moved)
+        manager_write_state(m);
     if (m->machine.state == STATE_STALLED)
         manager_post(m, EVENT_CLIENT_ALIVE);
 }
