@@ -238,7 +238,9 @@ class World:
             ip link set {vif} group 2
             ip link set {vif} up
             ip route add {address} dev {vif} metric {32752 - domid}
-            ip addr add {gateway}/32 dev {vif}""")
+            ip addr add {gateway}/32 dev {vif}
+            nft list chain ip qubes-firewall qubes-forward > /dev/null 2>&1 || exit 0
+            nft add rule ip qubes-firewall qubes-forward ip saddr {address} accept""")
         return name
 
 
@@ -390,7 +392,8 @@ ip route replace default via {self.gateway} dev {self.uplink} {onlink}
         for base in CGROUPS:
             for folder in sorted((base / self.cgroup).glob("**/"), reverse=True):
                 wait_until(lambda folder=folder: _remove(folder), 10 * SLOW, f"{folder} empty", 0.02)
-        # With the machine's network the cable goes; the kernel takes a moment.
+        # systemd-nspawn gives the interface back; after a power cut the cable goes with the machine's network.
+        subprocess.run(["ip", "link", "del", self.far], stderr=subprocess.DEVNULL, check=False)
         wait_until(lambda: not os.path.exists(f"/sys/class/net/{self.far}"), 20 * SLOW, "cable gone", 0.02)
 
     def unmount(self):

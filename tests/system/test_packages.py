@@ -81,6 +81,18 @@ def test_verify_and_sandbox(world, debs):
     assert all(value <= 2.5 for value in exposure.values()), exposure
 
 
+def test_supervisor_sees_one_device(vpn):
+    """Its own /dev: the device that tunnels are made of is there and works, disks and terminals are not."""
+    machine = vpn("qubes-vpn")
+    machine.boot()
+    machine.wait_active(VPN)
+    inside = ["nsenter", "-m", "-t", machine.show(VPN, "MainPID"), "--"]
+    machine.run(*inside, "ip", "tuntap", "add", "dev", "tried", "mode", "tun")
+    assert "tried" in machine.run("ip", "-o", "link")
+    machine.run("touch", "/dev/another")
+    assert machine.status(*inside, "test", "-e", "/dev/another") != 0
+
+
 def sealed(machine):
     """What is missing of the seal: the program's own word, and that of the kernel."""
     missing = []
