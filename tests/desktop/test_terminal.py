@@ -99,16 +99,26 @@ class Terminal:
         os.close(self.side)
 
 
+class OnSystemBus(Supervisor):
+    """The supervisor as its unit starts it."""
+
+    def _arguments(self):
+        words = super()._arguments()
+        at = words.index("--bus")
+        return words[:at] + words[at + 2:]
+
+
 class Qube:
-    def __init__(self, net):
+    def __init__(self, net, supervisor=Supervisor):
         self.net, self.node = net, net["vpn"]
         self.provider = Provider(net)
         self.seal = Seal(self.node)
-        self.supervisor = Supervisor(self.node, self.seal)
+        self.supervisor = supervisor(self.node, self.seal)
+        self.bus = ["--bus", self.supervisor.bus] if supervisor is Supervisor else []
         self.terminals = []
 
     def words(self, *words):
-        return [program(CONFIGURATOR), "--bus", self.supervisor.bus, *words]
+        return [program(CONFIGURATOR), *self.bus, *words]
 
     def terminal(self, *words, env=None):
         one = Terminal(self.node, self.words(*(words or ("--terminal",))), env)
@@ -186,6 +196,18 @@ def test_wireguard_then_another_profile_then_blocked(qube):
     terminal.type("9").hear("Sealed: every part of the seal").hear("Number:")
     terminal.type("99").hear("That is not in the list").hear("Number:").type("0")
     assert terminal.end() == 0
+
+
+def test_by_the_system_bus(lab, system_bus):  # pylint: disable=unused-argument
+    qube = Qube(lab(topologies.VPN), OnSystemBus)
+    qube.provider.wireguard("server")
+    terminal = qube.terminal()
+    try:
+        terminal.hear("File:").type(qube.provider.wireguard_profile("wire")).hear("Name it").type("").hear("Connect now?")
+        terminal.type("").hear("Connected.", 40).hear("Number:").type("0")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
 
 
 def test_guide_has_a_rule_for_every_server(qube):

@@ -48,13 +48,14 @@ static void test_fence_around_addresses(void **state)
                            "203.0.113.10:1194/udp"));
 
     (void)state;
-    assert_string_equal(g->parts[FENCE].commands,
-                        "qvm-firewall my-vpn_2 reset\n"
-                        "qvm-firewall my-vpn_2 add accept dsthost=203.0.113.10 proto=udp dstports=1194\n"
-                        "qvm-firewall my-vpn_2 add accept dsthost=2001:db8::1 proto=tcp dstports=443\n"
-                        "qvm-firewall my-vpn_2 add drop\n"
-                        "qvm-firewall my-vpn_2 del --rule-no 0\n"
-                        "qvm-firewall my-vpn_2 list\n");
+    assert_string_equal(
+        g->parts[FENCE].commands,
+        "qvm-firewall my-vpn_2 reset\n"
+        "qvm-firewall my-vpn_2 add accept dsthost=203.0.113.10 proto=udp dstports=1194\n"
+        "qvm-firewall my-vpn_2 add accept dsthost=2001:db8::1 proto=tcp dstports=443\n"
+        "qvm-firewall my-vpn_2 add drop\n"
+        "qvm-firewall my-vpn_2 del --rule-no 0\n"
+        "qvm-firewall my-vpn_2 list\n");
     assert_non_null(strstr(g->parts[FENCE].text, "work.ovpn"));
 }
 
@@ -72,13 +73,28 @@ static void test_names_need_a_name_server(void **state)
 static void test_nothing_hostile_becomes_a_command(void **state)
 {
     static const char *const endpoints[] = {
-        "a;reboot:1/udp",      "$(reboot):1/udp",    "a b:1/udp",       "-x:1/udp",   "a\n:1/udp",
-        "vpn.example.net:0/udp", "vpn.example.net:65536/udp", "vpn.example.net:1 /udp",
-        "vpn.example.net:1/udp;reboot", "vpn.example.net:1/icmp", "vpn.example.net", ":1/udp", "",
-        "[]:1/udp", "\xc3\xa4.example:1/udp", "vpn.example.net:1:/udp", "a`b`:1/tcp", "a=b:1/tcp",
+        "a;reboot:1/udp",
+        "$(reboot):1/udp",
+        "a b:1/udp",
+        "-x:1/udp",
+        "a\n:1/udp",
+        "vpn.example.net:0/udp",
+        "vpn.example.net:65536/udp",
+        "vpn.example.net:1 /udp",
+        "vpn.example.net:1/udp;reboot",
+        "vpn.example.net:1/icmp",
+        "vpn.example.net",
+        ":1/udp",
+        "",
+        "[]:1/udp",
+        "\xc3\xa4.example:1/udp",
+        "vpn.example.net:1:/udp",
+        "a`b`:1/tcp",
+        "a=b:1/tcp",
     };
-    static const char *const qubes[] = {"a b", "$(reboot)", "1vpn", "", "vpn;x", "-vpn",
-                                        "abcdefghijklmnopqrstuvwxyz-123456", "vpn\n"};
+    static const char *const qubes[] = {
+        "a b",  "$(reboot)", "1vpn", "", "vpn;x", "-vpn", "abcdefghijklmnopqrstuvwxyz-123456",
+        "vpn\n"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(endpoints); i++) {

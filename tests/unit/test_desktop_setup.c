@@ -21,7 +21,8 @@
 
 #define PROFILE                                                                                    \
     "client\ndev tun\nremote 203.0.113.10 1194 udp\nremote-cert-tls server\nauth-user-pass\n"      \
-    "<ca>\n-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUJp8d\n-----END CERTIFICATE-----\n</ca>\n"
+    "<ca>\n-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUJp8d\n-----END "                       \
+    "CERTIFICATE-----\n</ca>\n"
 
 /* ---- the follower, in the place of vpn/object/follow.c ---- */
 
@@ -193,11 +194,11 @@ static void import(const char *needs)
 static void status(const char *state, const char *profile, bool wanted, const char *missing)
 {
     json_decref(t.status);
-    t.status = json_pack("{s:s,s:s,s:b,s:I,s:s,s:I,s:[],s:[{s:s,s:[s]}]}", "state", state, "profile",
-                         profile, "wanted_up", (int)wanted, "since", INT64_MAX / 2, "last_error",
-                         "the server refused the log-in", "last_error_time", INT64_MAX / 2,
-                         "missing_secrets", "profiles", "name", "203.0.113.10.ovpn", "needs",
-                         "user-password");
+    t.status = json_pack("{s:s,s:s,s:b,s:I,s:s,s:I,s:[],s:[{s:s,s:[s]}]}", "state", state,
+                         "profile", profile, "wanted_up", (int)wanted, "since", INT64_MAX / 2,
+                         "last_error", "the server refused the log-in", "last_error_time",
+                         INT64_MAX / 2, "missing_secrets", "profiles", "name", "203.0.113.10.ovpn",
+                         "needs", "user-password");
     assert_non_null(t.status);
     if (missing != NULL)
         (void)json_array_append_new(json_object_get(t.status, "missing_secrets"),
@@ -375,8 +376,11 @@ static void test_an_answer_that_comes_too_late(void **state)
 
 static void test_names(void **state)
 {
-    static const char *const bad[] = {"", ".x", " x", "a/b", "\xc3\xa4", "a\n", "x.conf\x1b",
-                                      "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz0123456789"};
+    static const char *const bad[] = {
+        "",           ".x",
+        " x",         "a/b",
+        "\xc3\xa4",   "a\n",
+        "x.conf\x1b", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz0123456789"};
 
     (void)state;
     t.status = json_pack("{s:[{s:s}]}", "profiles", "name", "203.0.113.10.ovpn");
@@ -422,7 +426,8 @@ static void test_hostile_answer(void **state)
     (void)json_array_append_new(findings, json_integer(1));
     (void)json_array_append_new(endpoints, json_null());
     assert_int_equal(setup_text(s, PROFILE, sizeof(PROFILE) - 1), 0);
-    answer(json_pack("[{s:s,s:o,s:s},o]", "kind", "\x1b", "endpoints", endpoints, "needs", "x", findings));
+    answer(json_pack("[{s:s,s:o,s:s},o]", "kind", "\x1b", "endpoints", endpoints, "needs", "x",
+                     findings));
     assert_int_equal(v->step, SETUP_FOUND);
     for (; v->refused[n] != NULL; n++) {
         assert_null(strpbrk(v->refused[n], "\x1b\n"));

@@ -19,13 +19,13 @@
 #include "base/cleanup.h"
 #include "vpn/object/offer.h"
 
-#define CA                                                                                         \
-    "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUJp8d\n-----END CERTIFICATE-----\n"
+#define CA "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUJp8d\n-----END CERTIFICATE-----\n"
 #define PLAIN                                                                                      \
     "client\ndev tun\nremote 203.0.113.10 1194 udp\nremote-cert-tls server\nauth-user-pass\n"
 #define WIRE                                                                                       \
-    "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\nAddress = 10.9.0.2/32\n"  \
-    "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 0.0.0.0/0\n"       \
+    "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\nAddress = "           \
+    "10.9.0.2/32\n"                                                                                \
+    "[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 0.0.0.0/0\n"   \
     "Endpoint = 203.0.113.10:51820\n"
 
 static char folder[64];
@@ -110,7 +110,8 @@ static void test_files_of_its_folder(void **state)
 /* A provider's file must not have other files of the person sent along. */
 static void test_no_way_out_of_the_folder(void **state)
 {
-    static const char *const names[] = {"../secret.crt", "/tmp/secret.crt", "link.crt", "up/secret.crt"};
+    static const char *const names[] = {"../secret.crt", "/tmp/secret.crt", "link.crt",
+                                        "up/secret.crt"};
 
     (void)state;
     assert_int_equal(mkdir(at("in"), 0700), 0);
@@ -189,7 +190,9 @@ static void test_names(void **state)
     static const struct {
         const char *file, *name;
     } list[] = {
-        {"\xc3\x9c" "ber (1).ovpn", "-ber -1-.ovpn"},
+        {"\xc3\x9c"
+         "ber (1).ovpn",
+         "-ber -1-.ovpn"},
         {"...x.ovpn", "x.ovpn"},
         {"\x1b[2J.ovpn", "--2J.ovpn"},
         {"noend", "noend.ovpn"},
@@ -240,10 +243,14 @@ static void test_pasted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_files_of_its_folder), TEST(test_no_way_out_of_the_folder),
-        TEST(test_files_that_were_given), TEST(test_all_that_are_missing),
-        TEST(test_which_one_is_the_profile), TEST(test_too_large),
-        TEST(test_names), TEST(test_pasted),
+        TEST(test_files_of_its_folder),
+        TEST(test_no_way_out_of_the_folder),
+        TEST(test_files_that_were_given),
+        TEST(test_all_that_are_missing),
+        TEST(test_which_one_is_the_profile),
+        TEST(test_too_large),
+        TEST(test_names),
+        TEST(test_pasted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

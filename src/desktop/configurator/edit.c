@@ -2,8 +2,8 @@
 /*
  * `--edit`: a profile in the person's own editor, on a copy in memory. Profiles are kept where only
  * the supervisor can read them, and no call of its object gives one away; so the copy is made, and
- * brought back, with sudo, which asks the person, or says no. The supervisor judges the text before it
- * is brought back, and takes it when it is whole there.
+ * brought back, with sudo, which asks the person, or says no. The supervisor judges the text before
+ * it is brought back, and takes it when it is whole there.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,8 +26,6 @@
 #define TAKEN_US  UINT64_C(10000000)
 #define STEP_US   UINT64_C(100000)
 #define WORDS_MAX 10
-
-extern char **environ;
 
 struct edit {
     struct terminal *t;
@@ -77,7 +75,7 @@ static int run_entitled(const struct edit *e, const char *const *words, int in, 
 
     if (e->own_rights)
         return run(words, in, out);
-    for (size_t i = 0; words[i] != NULL && i < WORDS_MAX; i++)
+    for (size_t i = 0; i < WORDS_MAX && words[i] != NULL; i++)
         all[n++] = words[i];
     return run(all, in, out);
 }
@@ -90,7 +88,8 @@ static void remove_copy(struct edit *e)
     struct dirent *one;
 
     while (dir != NULL && (one = readdir(dir)) != NULL) { /* also what the editor left there */
-        if (one->d_name[0] != '.' || (strcmp(one->d_name, ".") != 0 && strcmp(one->d_name, "..") != 0))
+        if (one->d_name[0] != '.' ||
+            (strcmp(one->d_name, ".") != 0 && strcmp(one->d_name, "..") != 0))
             (void)unlinkat(dirfd(dir), one->d_name, 0);
     }
     if (dir != NULL)
@@ -106,9 +105,9 @@ static int make_folder(struct edit *e)
     const char *places[] = {secure_getenv("XDG_RUNTIME_DIR"), "/dev/shm"};
 
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-        int n = places[i] != NULL ? snprintf(e->folder, sizeof(e->folder), "%s/qubes-vpn-XXXXXX",
-                                             places[i])
-                                  : -1;
+        int n = places[i] != NULL
+                    ? snprintf(e->folder, sizeof(e->folder), "%s/qubes-vpn-XXXXXX", places[i])
+                    : -1;
 
         if (n > 0 && (size_t)n < sizeof(e->folder) && mkdtemp(e->folder) != NULL)
             return 0;
@@ -204,7 +203,8 @@ static void show_lines(const char *title, const char *const *list)
         terminal_indent(2, 4, list[i]);
 }
 
-/* Files that were imported with it stay where they are: that they are not beside the copy is no fault. */
+/* Files that were imported with it stay where they are: that they are not beside the copy is no
+ * fault. */
 static bool is_good(struct edit *e)
 {
     const struct setup_view *v = setup_look(e->t->setup);
@@ -226,8 +226,9 @@ static bool is_good(struct edit *e)
 
 static int bring_back(const struct edit *e, int text)
 {
-    static const char script[] = "umask 077 && cat > \"$1.new~\" && chown --reference=\"$1\" \"$1.new~\" && "
-                                 "mv -f \"$1.new~\" \"$1\"";
+    static const char script[] =
+        "umask 077 && cat > \"$1.new~\" && chown --reference=\"$1\" \"$1.new~\" && "
+        "mv -f \"$1.new~\" \"$1\"";
     const char *const words[] = {"sh", "-c", script, "sh", e->path, NULL};
     int r = lseek(text, 0, SEEK_SET) < 0 ? -errno : run_entitled(e, words, text, -1);
 
@@ -239,7 +240,8 @@ static const json_t *find(const json_t *status, const char *name)
     size_t i, len = strlen(name);
     json_t *one;
 
-    json_array_foreach(json_object_get(status, "profiles"), i, one) {
+    json_array_foreach(json_object_get(status, "profiles"), i, one)
+    {
         const char *other = json_string_value(json_object_get(one, "name"));
 
         if (other == NULL || strncmp(other, name, len) != 0 || strchr(other, '/') != NULL)
@@ -287,11 +289,13 @@ static void after(struct edit *e)
 
 static void say_how(const struct edit *e)
 {
-    terminal_say(_("The profile is kept where only the VPN service may read it (%s), and you may not "
-                   "use sudo here. Nothing was changed."),
-                 e->path);
-    terminal_say("%s", _("Correct your provider's file instead, delete the profile and import the file "
-                         "again."));
+    terminal_say(
+        _("The profile is kept where only the VPN service may read it (%s), and you may not "
+          "use sudo here. Nothing was changed."),
+        e->path);
+    terminal_say("%s",
+                 _("Correct your provider's file instead, delete the profile and import the file "
+                   "again."));
 }
 
 static int edit(struct edit *e)
@@ -323,7 +327,8 @@ static int edit(struct edit *e)
             if (r == 0)
                 after(e);
             else
-                terminal_say(_("It cannot be brought back (%s); nothing was changed."), strerror(-r));
+                terminal_say(_("It cannot be brought back (%s); nothing was changed."),
+                             strerror(-r));
             return r == 0 ? 0 : 1;
         }
         if (!terminal_agree(e->t, _("Edit again? (Enter: yes, n: leave the profile as it was)")))

@@ -13,11 +13,11 @@
 #include "base/str.h"
 #include "desktop/words/words.h"
 
-#define PARTS_MAX    5
-#define RULES_MAX    64
-#define HOST_MAX     254
+#define PARTS_MAX     5
+#define RULES_MAX     64
+#define HOST_MAX      254
 #define NAME_MAX_QUBE 31
-#define DEFAULT_QUBE "sys-vpn"
+#define DEFAULT_QUBE  "sys-vpn"
 
 /* ---- what may stand in a command ---- */
 
@@ -188,9 +188,11 @@ static void end(struct page *p)
 static void write_qube(struct page *p, const char *qube)
 {
     begin(p, _("The VPN qube itself"));
-    say(p, _("Open a terminal in dom0 and run these once. They let this qube give network to others, "
-             "put it behind sys-firewall, and switch the service on."));
-    say(p, _("What stands behind it must be another net qube; a VPN qube cannot own a network card."));
+    say(p,
+        _("Open a terminal in dom0 and run these once. They let this qube give network to others, "
+          "put it behind sys-firewall, and switch the service on."));
+    say(p,
+        _("What stands behind it must be another net qube; a VPN qube cannot own a network card."));
     run(p, "qvm-prefs %s provides_network True", qube);
     run(p, "qvm-prefs %s netvm sys-firewall", qube);
     run(p, "qvm-service --enable %s qubes-vpn", qube);
@@ -200,8 +202,9 @@ static void write_qube(struct page *p, const char *qube)
 static void write_behind(struct page *p, const char *qube)
 {
     begin(p, _("Send a qube through the VPN"));
-    say(p, _("Put the name of the qube in the place of \"work\". Nothing is to be done in that qube; "
-             "while there is no tunnel it has no network."));
+    say(p,
+        _("Put the name of the qube in the place of \"work\". Nothing is to be done in that qube; "
+          "while there is no tunnel it has no network."));
     run(p, "qvm-prefs work netvm %s", qube);
     end(p);
 }
@@ -221,8 +224,9 @@ static void write_fence(struct page *p, const char *qube, const struct guide_fac
         end(p);
         return;
     }
-    say(p, _("A second fence, kept by the net qube below and not by this one: only the servers of the "
-             "profile %s can be reached, whatever happens in this qube."),
+    say(p,
+        _("A second fence, kept by the net qube below and not by this one: only the servers of the "
+          "profile %s can be reached, whatever happens in this qube."),
         words_clean(f->profile != NULL ? f->profile : "", profile, sizeof(profile)));
     say(p, _("Rules that you made for this qube before are replaced. Another profile needs other "
              "rules."));
@@ -233,8 +237,9 @@ static void write_fence(struct page *p, const char *qube, const struct guide_fac
         names = names || rules[i].is_name;
     }
     if (names) {
-        say(p, _("A server that is given by name may change its address; the net qube looks the name "
-                 "up only when it loads the rules. If the VPN no longer connects, run them again."));
+        say(p,
+            _("A server that is given by name may change its address; the net qube looks the name "
+              "up only when it loads the rules. If the VPN no longer connects, run them again."));
         run(p, "qvm-firewall %s add accept specialtarget=dns", qube);
     }
     run(p, "qvm-firewall %s add drop", qube);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The points of a traffic plot, made from counters that somebody reads now and then. Pure: no clock,
- * no toolkit. Bytes and bytes a second; times are microseconds of CLOCK_MONOTONIC. A counter that
- * went back (another tunnel), a time that did not go on, or a pause longer than RATE_PAUSE_US begins a
- * new line in the plot: nothing is drawn over what nobody saw.
+ * The points of a traffic plot, made from counters that somebody reads now and then. Pure: no
+ * clock, no toolkit. Bytes and bytes a second; times are microseconds of CLOCK_MONOTONIC. A counter
+ * that went back (another tunnel), a time that did not go on, or a pause longer than RATE_PAUSE_US
+ * begins a new line in the plot: nothing is drawn over what nobody saw.
  */
 #pragma once
 

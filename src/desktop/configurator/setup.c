@@ -48,8 +48,9 @@ static int not_sent(struct setup *s, int error, enum setup_step step)
 {
     s->view.busy = false;
     if (error == -ENOTCONN)
-        setup_say(s, _("The VPN service does not answer."),
-                  _("It runs only where dom0 has switched the service qubes-vpn on for this qube."));
+        setup_say(
+            s, _("The VPN service does not answer."),
+            _("It runs only where dom0 has switched the service qubes-vpn on for this qube."));
     else
         setup_say_refused(s, "", strerror(-error));
     go(s, step);
@@ -97,7 +98,8 @@ static bool has_name(const json_t *status, const char *name)
     size_t i;
     json_t *one;
 
-    json_array_foreach(json_object_get(status, "profiles"), i, one) {
+    json_array_foreach(json_object_get(status, "profiles"), i, one)
+    {
         const char *other = json_string_value(json_object_get(one, "name"));
 
         if (other != NULL && strcmp(other, name) == 0)
@@ -238,8 +240,9 @@ int setup_name(struct setup *s, const char *name)
     n = snprintf(full, sizeof(full), "%s%s", name, has_suffix ? "" : suffix_of(s->name));
     forget_error(s);
     if (!is_name(name) || n < 0 || (size_t)n >= sizeof(full)) {
-        setup_say(s, _("A name has letters without accents, digits, blanks and _ . @ + - and at most "
-                       "58 of them; the first is neither a dot nor a blank."),
+        setup_say(s,
+                  _("A name has letters without accents, digits, blanks and _ . @ + - and at most "
+                    "58 of them; the first is neither a dot nor a blank."),
                   "");
         r = -EINVAL;
     } else if (has_name(vpn_follow_status(s->follow), full)) {
@@ -338,7 +341,8 @@ static void on_secret_kept(void *data, const json_t *results, const char *error_
 
 static bool is_secret(const char *text)
 {
-    return text != NULL && text[0] != '\0' && strlen(text) < SECRET_MAX && strchr(text, '\n') == NULL;
+    return text != NULL && text[0] != '\0' && strlen(text) < SECRET_MAX &&
+           strchr(text, '\n') == NULL;
 }
 
 static int write_secret(const char *kind, const char *user, const char *password, int *ret_fd)
@@ -375,7 +379,8 @@ int setup_secret(struct setup *s, const char *kind, char *user, char *password)
         return r;
     forget_error(s);
     if (r == -EINVAL) {
-        setup_say(s, _("Nothing can be empty, longer than 500 characters, or of several lines."), "");
+        setup_say(s, _("Nothing can be empty, longer than 500 characters, or of several lines."),
+                  "");
         go(s, SETUP_SECRETS);
         return r;
     }
@@ -475,7 +480,8 @@ static const json_t *needs_of(const json_t *status, const char *name)
     size_t i;
     json_t *one;
 
-    json_array_foreach(json_object_get(status, "profiles"), i, one) {
+    json_array_foreach(json_object_get(status, "profiles"), i, one)
+    {
         if (strcmp(member(one, "name"), name) == 0)
             return json_object_get(one, "needs");
     }
@@ -503,7 +509,8 @@ void setup_status(struct setup *s, const json_t *status)
     } else if (strcmp(state, "failed") == 0 && fresh) {
         setup_show_needs(s, needs_of(status, s->name));
         go(s, s->needs.n > 0 ? SETUP_SECRETS : SETUP_READY);
-    } else if (strcmp(state, "sealed") == 0 && !json_is_true(json_object_get(status, "wanted_up"))) {
+    } else if (strcmp(state, "sealed") == 0 &&
+               !json_is_true(json_object_get(status, "wanted_up"))) {
         go(s, SETUP_READY);
     } else {
         go(s, SETUP_CONNECTING);

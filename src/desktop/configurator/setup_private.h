@@ -34,8 +34,8 @@ struct setup {
     bool pasted;
     char **paths; /* owned */
     size_t n_paths;
-    char secret[24];      /* kind of the one that is on its way */
-    uint64_t asked_us;    /* CLOCK_REALTIME of the last setup_connect() */
+    char secret[24];   /* kind of the one that is on its way */
+    uint64_t asked_us; /* CLOCK_REALTIME of the last setup_connect() */
 };
 
 /* setup_view.c */
@@ -43,7 +43,8 @@ struct setup {
 void setup_show_answer(struct setup *s, const json_t *facts, const json_t *findings);
 void setup_show_needs(struct setup *s, const json_t *needs);
 void setup_clear_view(struct setup *s);
-/* The error: what happened; then the rule that nothing was opened; then what to do ("" for none). */
+/* The error: what happened; then the rule that nothing was opened; then what to do ("" for none).
+ */
 void setup_say(struct setup *s, const char *what, const char *next);
 void setup_say_read_error(struct setup *s, int error);
 void setup_say_refused(struct setup *s, const char *name, const char *text);

@@ -194,7 +194,8 @@ static void show_findings(struct setup *s, const json_t *findings)
     json_t *one;
     char text[WORDS_LONG];
 
-    json_array_foreach((json_t *)findings, i, one) {
+    json_array_foreach((json_t *)findings, i, one)
+    {
         const char *kind = json_string_value(json_array_get(one, 0)),
                    *why = json_string_value(json_array_get(one, 3));
 
@@ -215,7 +216,8 @@ void setup_show_needs(struct setup *s, const json_t *needs)
     char text[WORDS_SHORT];
 
     lines_clear(&s->needs);
-    json_array_foreach((json_t *)needs, i, one) {
+    json_array_foreach((json_t *)needs, i, one)
+    {
         if (json_is_string(one))
             lines_add(&s->needs, words_clean(json_string_value(one), text, sizeof(text)));
     }
@@ -233,7 +235,8 @@ void setup_show_answer(struct setup *s, const json_t *facts, const json_t *findi
     s->view.usable = json_is_true(json_object_get(facts, "usable"));
     if (kind != NULL)
         s->view.kind = strcmp(kind, "wireguard") == 0 ? "WireGuard" : "OpenVPN";
-    json_array_foreach((json_t *)endpoints, i, one) {
+    json_array_foreach((json_t *)endpoints, i, one)
+    {
         if (json_is_string(one))
             lines_add(&s->servers, words_clean(json_string_value(one), text, sizeof(text)));
     }

@@ -149,7 +149,8 @@ static int do_down(struct terminal *t)
 {
     if (!terminal_call(t, "Down", ""))
         return 1;
-    terminal_say("%s", _("Disconnected. All traffic of the qubes behind is blocked, also after a restart."));
+    terminal_say(
+        "%s", _("Disconnected. All traffic of the qubes behind is blocked, also after a restart."));
     return 0;
 }
 
@@ -158,7 +159,8 @@ static const json_t *find_profile(const json_t *status, const char *name)
     size_t i;
     json_t *one;
 
-    json_array_foreach(json_object_get(status, "profiles"), i, one) {
+    json_array_foreach(json_object_get(status, "profiles"), i, one)
+    {
         const char *other = json_string_value(json_object_get(one, "name"));
 
         if (other != NULL && strcmp(other, name) == 0)
@@ -203,8 +205,8 @@ static int do_order(struct terminal *t)
     for (char *word = strtok_r(random ? line + 6 : line, " ,", &rest); word != NULL && r >= 0;
          word = strtok_r(NULL, " ,", &rest)) {
         unsigned long number = strtoul(word, NULL, 10);
-        const char *name = json_string_value(json_object_get(
-            json_array_get(profiles, number > 0 ? number - 1 : SIZE_MAX), "name"));
+        const char *name = json_string_value(
+            json_object_get(json_array_get(profiles, number > 0 ? number - 1 : SIZE_MAX), "name"));
 
         if (name != NULL)
             r = sd_bus_message_append(m, "s", name);
@@ -251,11 +253,13 @@ static int do_test(struct terminal *t)
     if (!terminal_call(t, "Test", ""))
         return 1;
     if (!terminal_wait(t, &t->tested, false, TESTED_US)) {
-        terminal_say("%s", _("The seal has not answered: it is not known whether this qube is sealed."));
+        terminal_say("%s",
+                     _("The seal has not answered: it is not known whether this qube is sealed."));
         return 1;
     }
     if (t->sealed)
-        terminal_say("%s", _("Sealed: every part of the seal was read back from the kernel and is whole."));
+        terminal_say(
+            "%s", _("Sealed: every part of the seal was read back from the kernel and is whole."));
     else
         terminal_say("%s", _("NOT SEALED. Shut the qubes behind down, then look: sudo "
                              "qubes-vpn-forwarding check"));
@@ -338,7 +342,9 @@ int terminal_run(const char *socket)
     if (vpn_follow_status(t.follow) == NULL) {
         terminal_say("%s", words_summary(NULL, text, sizeof(text)));
         terminal_say("%s", words_next(NULL, text, sizeof(text)));
-        terminal_say("%s", _("It runs only where dom0 has switched the service qubes-vpn on for this qube."));
+        terminal_say(
+            "%s",
+            _("It runs only where dom0 has switched the service qubes-vpn on for this qube."));
         status = 1;
     } else {
         if (!has_profiles(&t)) {

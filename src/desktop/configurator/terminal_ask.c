@@ -31,9 +31,9 @@ static const char *plain(const char *s, size_t len)
 {
     static const struct {
         const char *from, *to;
-    } list[] = {{"“", "\""}, {"”", "\""}, {"„", "\""}, {"’", "'"}, {"…", "..."}, {"–", "-"},
-                {"ä", "ae"}, {"ö", "oe"}, {"ü", "ue"}, {"Ä", "Ae"}, {"Ö", "Oe"}, {"Ü", "Ue"},
-                {"ß", "ss"}};
+    } list[] = {{"“", "\""}, {"”", "\""}, {"„", "\""}, {"’", "'"},  {"…", "..."},
+                {"–", "-"},  {"ä", "ae"}, {"ö", "oe"}, {"ü", "ue"}, {"Ä", "Ae"},
+                {"Ö", "Oe"}, {"Ü", "Ue"}, {"ß", "ss"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
         if (strlen(list[i].from) == len && memcmp(list[i].from, s, len) == 0)
@@ -293,8 +293,9 @@ int terminal_ask_secret(const char *prompt, char *buf, size_t size)
     buf[0] = '\0';
     r = switch_echo_off(true); /* before anybody is asked to type */
     if (r < 0) {
-        terminal_say("%s", _("Passwords and codes are asked for on a terminal only, where they are not "
-                             "shown. Run this program in a terminal, or: qubes-vpn set-secret"));
+        terminal_say("%s",
+                     _("Passwords and codes are asked for on a terminal only, where they are not "
+                       "shown. Run this program in a terminal, or: qubes-vpn set-secret"));
         restore_echo();
         return r;
     }
@@ -314,7 +315,7 @@ static int add_line(char *text, size_t *len, const char *line)
 
     if (*len + n + 1 > PROFILE_FILE_MAX)
         return -EFBIG;
-    memcpy(text + *len, line, n);
+    memcpy(text + *len, line, n + 1);
     text[*len + n] = '\n';
     *len += n + 1;
     return 0;

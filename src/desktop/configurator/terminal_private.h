@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of `--terminal` and `--edit` share: the session (one thread, its own event loop),
- * printing and asking. Everything printed goes through terminal_say(), which lets no control character
- * pass and writes ASCII where the locale's character set is not UTF-8. Nothing depends on what the
- * terminal can do. For these files only.
+ * printing and asking. Everything printed goes through terminal_say(), which lets no control
+ * character pass and writes ASCII where the locale's character set is not UTF-8. Nothing depends on
+ * what the terminal can do. For these files only.
  */
 #pragma once
 
@@ -29,13 +29,13 @@ struct terminal {
     sd_event *event;
     struct vpn_follow *follow;
     struct setup *setup;
-    bool known;       /* the first status came, or that there is none */
-    bool answered;    /* the call that is waited for */
-    bool ok;          /* ... and it went well */
-    json_t *results;  /* of that call; owned */
-    bool typed;       /* something can be read from standard input */
+    bool known;      /* the first status came, or that there is none */
+    bool answered;   /* the call that is waited for */
+    bool ok;         /* ... and it went well */
+    json_t *results; /* of that call; owned */
+    bool typed;      /* something can be read from standard input */
     bool tested, sealed;
-    bool over;        /* standard input has ended */
+    bool over;                                     /* standard input has ended */
     struct terminal_event events[TERMINAL_EVENTS]; /* the newest is 0 */
 };
 
@@ -49,8 +49,8 @@ void terminal_number(size_t number, const char *text);
 /* As it is, for commands to copy: not wrapped. */
 void terminal_raw(const char *text);
 
-/* Runs the loop until *flag, or usec have gone (UINT64_MAX: no limit), or, with input, something can
- * be read: t->typed. Returns *flag. */
+/* Runs the loop until *flag, or usec have gone (UINT64_MAX: no limit), or, with input, something
+ * can be read: t->typed. Returns *flag. */
 bool terminal_wait(struct terminal *t, const bool *flag, bool input, uint64_t usec);
 
 /* A line without its end and without blanks around. -ENODATA: the input has ended; -E2BIG. */

@@ -46,8 +46,9 @@ static enum outcome paste(struct terminal *t)
     size_t len = 0;
     int r;
 
-    terminal_say("%s", _("Paste the text now; it is not shown, for it may hold keys. End with a line "
-                         "that has only a dot."));
+    terminal_say("%s",
+                 _("Paste the text now; it is not shown, for it may hold keys. End with a line "
+                   "that has only a dot."));
     r = terminal_ask_text(&text, &len);
     if (r < 0) {
         terminal_say("%s", r == -EFBIG ? _("The file is larger than 512 KiB: no profile is.")
@@ -65,9 +66,10 @@ static enum outcome ask_file(struct terminal *t)
     char typed[TERMINAL_LINE], path[TERMINAL_LINE];
     const char *const paths[] = {path};
 
-    terminal_say("%s", _("Which file did your VPN provider give you (.ovpn or .conf)? Files that it "
-                         "names are taken from its folder. A \"-\" alone: paste its text. Enter "
-                         "alone: back."));
+    terminal_say("%s",
+                 _("Which file did your VPN provider give you (.ovpn or .conf)? Files that it "
+                   "names are taken from its folder. A \"-\" alone: paste its text. Enter "
+                   "alone: back."));
     if (terminal_ask(t, _("File:"), typed, sizeof(typed)) < 0 || typed[0] == '\0')
         return GIVEN_UP;
     if (strcmp(typed, "-") == 0)
@@ -112,7 +114,8 @@ static enum outcome ask_missing(struct terminal *t)
     char typed[TERMINAL_LINE], path[TERMINAL_LINE];
     const char *const paths[] = {path};
 
-    if (terminal_ask(t, _("Path of a missing file (Enter alone: give up):"), typed, sizeof(typed)) < 0 ||
+    if (terminal_ask(t, _("Path of a missing file (Enter alone: give up):"), typed, sizeof(typed)) <
+            0 ||
         typed[0] == '\0' || !expand(typed, path, sizeof(path)))
         return GIVEN_UP;
     if (access(path, R_OK) < 0)
@@ -129,12 +132,14 @@ static enum outcome ask_import(struct terminal *t, const struct setup_view *v)
     if (!v->usable && v->missing[0] != NULL && v->refused[0] == NULL)
         return ask_missing(t);
     if (!v->usable) {
-        terminal_say("%s", _("Nothing was imported. Remove what is named above, or ask the provider "
-                             "for a plain client profile."));
+        terminal_say("%s",
+                     _("Nothing was imported. Remove what is named above, or ask the provider "
+                       "for a plain client profile."));
         setup_back(t->setup);
         return GIVEN_UP;
     }
-    (void)snprintf(prompt, sizeof(prompt), _("Name it (Enter: %s; \"-\": do not import):"), v->name);
+    (void)snprintf(prompt, sizeof(prompt), _("Name it (Enter: %s; \"-\": do not import):"),
+                   v->name);
     if (terminal_ask(t, prompt, name, sizeof(name)) < 0 || strcmp(name, "-") == 0)
         return GIVEN_UP;
     if (name[0] != '\0' && setup_name(t->setup, name) < 0)

@@ -55,7 +55,8 @@ static void show_tunnel(const json_t *status)
     row(_("Server:"), words_server(status, text, sizeof(text)));
     row(_("Address in the tunnel:"),
         words_list(json_object_get(status, "addresses"), LIST_MAX, text, sizeof(text)));
-    row(_("Name servers:"), words_list(json_object_get(status, "dns"), LIST_MAX, text, sizeof(text)));
+    row(_("Name servers:"),
+        words_list(json_object_get(status, "dns"), LIST_MAX, text, sizeof(text)));
     show_traffic(status);
 }
 
@@ -106,7 +107,8 @@ void terminal_show_state(struct terminal *t)
     row(_("Since:"), words_time(since > 0 ? (uint64_t)since : 0, when, sizeof(when)));
     show_tunnel(status);
     row(_("Last error:"), words_member(status, "last_error", text, sizeof(text)));
-    show_findings(_("Not taken of what the server wants:"), json_object_get(status, "pushed_findings"));
+    show_findings(_("Not taken of what the server wants:"),
+                  json_object_get(status, "pushed_findings"));
     show_events(t);
 }
 
@@ -122,7 +124,8 @@ static void show_profile(size_t number, const json_t *one)
     (void)words_member(one, "problem", problem, sizeof(problem));
     if (order > 0)
         (void)snprintf(place, sizeof(place), _(", tried as number %lld"), (long long)order);
-    (void)snprintf(line, sizeof(line), "%s (%s%s%s%s%s)", words_member(one, "name", name, sizeof(name)),
+    (void)snprintf(line, sizeof(line), "%s (%s%s%s%s%s)",
+                   words_member(one, "name", name, sizeof(name)),
                    kind != NULL && strcmp(kind, "wireguard") == 0 ? "WireGuard" : "OpenVPN",
                    json_is_true(json_object_get(one, "chosen")) ? _(", chosen") : "", place,
                    problem[0] != '\0' ? ": " : "", problem);
@@ -169,14 +172,13 @@ void terminal_choose(struct terminal *t, const char *prompt, char *buf, size_t s
 
 void terminal_show_guide(struct terminal *t)
 {
-    const char *profile = json_string_value(
-        json_object_get(vpn_follow_status(t->follow), "profile"));
+    const char *profile =
+        json_string_value(json_object_get(vpn_follow_status(t->follow), "profile"));
     _cleanup_(guide_freep) struct guide *guide = NULL;
     struct guide_facts facts = {.profile = profile};
     char host[64] = "";
 
-    if (profile != NULL && profile[0] != '\0' &&
-        terminal_call(t, "DescribeProfile", "s", profile))
+    if (profile != NULL && profile[0] != '\0' && terminal_call(t, "DescribeProfile", "s", profile))
         facts.endpoints = json_object_get(json_array_get(t->results, 0), "endpoints");
     if (gethostname(host, sizeof(host) - 1) == 0)
         facts.qube = host;

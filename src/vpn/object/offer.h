@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A provider's file and what it refers to, read with the rights of whoever runs this, on its way to
- * the supervisor. Files that the profile names are taken from those that the person gave, by the last
- * part of their names, else from the profile's own folder, without following a link out of it or into
- * it. Everything is judged here once (vpn/profile) to learn what is needed; the supervisor judges
- * again. Texts hold keys: they are wiped, and the descriptors are sealed memory.
+ * the supervisor. Files that the profile names are taken from those that the person gave, by the
+ * last part of their names, else from the profile's own folder, without following a link out of it
+ * or into it. Everything is judged here once (vpn/profile) to learn what is needed; the supervisor
+ * judges again. Texts hold keys: they are wiped, and the descriptors are sealed memory.
  */
 #pragma once
 
@@ -23,7 +23,8 @@ struct offer_file {
 };
 
 struct offer {
-    char name[PROFILE_NAME_MAX]; /* proposed: valid, with the suffix of its kind when that is known */
+    char name[PROFILE_NAME_MAX]; /* proposed: valid, with the suffix of its kind when that is known
+                                  */
     char *text;
     size_t len;
     struct findings findings;
@@ -42,8 +43,8 @@ struct offer_source {
 
 /*
  * 0 says that the profile was read, not that it is good. -ENOMSG: none of several files is called
- * like a profile (.ovpn, .conf); -ENOTUNIQ: more than one is; -EINVAL: no regular file; -EFBIG; errno
- * of open().
+ * like a profile (.ovpn, .conf); -ENOTUNIQ: more than one is; -EINVAL: no regular file; -EFBIG;
+ * errno of open().
  */
 int offer_read(const struct offer_source *s, struct offer **ret);
 struct offer *offer_free(struct offer *o);
