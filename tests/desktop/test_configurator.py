@@ -375,6 +375,7 @@ def test_hostile_files_stay_plain_and_short(world, tmp_path):
     window.choose(str(path))
     window.see("This file cannot be used as it is.")
     check_texts(window)
+    window.see(re.compile(r"remote.*<i>host</i>"), "label")  # as it stands there, not in italics
     assert window.shows(re.compile("and [0-9]+ more"))
     window.picture("hostile")
     window.click("Start over")
