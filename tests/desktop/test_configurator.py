@@ -538,7 +538,17 @@ def test_one_window_on_the_system_bus(world, system_bus):  # pylint: disable=unu
     second = world.screen.start([program(WINDOW), "--page", "guide"], log=window.log_path)
     assert second.wait(10 * SLOW) == 0
     wait_until(lambda: "checked" in window.see("In dom0", "radio button")["states"], 10 * SLOW, "the page")
+    third = world.screen.start([program(WINDOW), world.provider.wireguard_profile("-other")], log=window.log_path)
+    assert third.wait(10 * SLOW) == 0
+    window.see("This WireGuard file can be used.")
     assert len(world.screen.windows(f"^{TITLE}$")) == 1
+
+
+def test_file_by_command_line(world):
+    """As a file manager starts it."""
+    window = world.supervise().window(world.provider.openvpn_profile("home"))
+    window.see("This OpenVPN file can be used.")
+    assert "checked" in window.see("Add a profile", "radio button")["states"]
 
 
 # -- for everybody -----------------------------------------------------------------------------------------------------
@@ -591,7 +601,7 @@ def test_large_text_is_not_cut(world, theme):
     assert (sum(corner) < 300) == theme.endswith("dark"), corner
 
 
-@pytest.mark.parametrize("words", [["--page", "nowhere"], ["--frob"], ["extra"], ["--terminal", "--edit", "x"]])
+@pytest.mark.parametrize("words", [["--page", "nowhere"], ["--frob"], ["--terminal", "file"], ["--terminal", "--edit", "x"]])
 def test_wrong_use(words):
     done = subprocess.run([program(WINDOW), *words], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "Usage" in done.stderr

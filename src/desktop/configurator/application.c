@@ -26,6 +26,23 @@ static void on_activate(GtkApplication *app, struct program *p)
         g_application_quit(G_APPLICATION(app));
 }
 
+/* Files by the command line, a file manager, or a second start. */
+static void on_open(GtkApplication *app, GFile **files, int n, const char *hint, struct program *p)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+
+    (void)hint;
+    on_activate(app, p);
+    for (int i = 0; i < n; i++) {
+        char *path = g_file_get_path(files[i]);
+
+        if (path != NULL)
+            g_ptr_array_add(paths, path);
+    }
+    if (p->window != NULL && paths->len > 0)
+        window_files(p->window, (const char *const *)paths->pdata, paths->len);
+}
+
 /* Asked by a second start. */
 static void on_page(GSimpleAction *action, GVariant *parameter, gpointer data)
 {
@@ -48,7 +65,7 @@ static bool is_second(GtkApplication *app, const struct program *p)
     return true;
 }
 
-static int run(GtkApplication *app, struct program *p)
+static int run(GtkApplication *app, struct program *p, int argc, char **argv)
 {
     GSource *source;
     int r = sd_event_default(&p->event);
@@ -56,7 +73,7 @@ static int run(GtkApplication *app, struct program *p)
     if (r < 0)
         return r;
     source = glib_event_attach(p->event);
-    (void)g_application_run(G_APPLICATION(app), 0, NULL);
+    (void)g_application_run(G_APPLICATION(app), argc, argv);
     p->window = window_free(p->window);
     g_source_destroy(source);
     g_source_unref(source);
@@ -69,10 +86,13 @@ bool application_has_page(const char *name)
     return window_page_of(name) != WINDOW_PAGES;
 }
 
-int application_run(const char *socket, const char *page)
+int application_run(const char *socket, const char *page, char **files)
 {
     struct program p = {.socket = socket, .page = page};
     /* Who names a socket wants that one, not the window that shows another. */
+    GApplicationFlags flags = G_APPLICATION_HANDLES_OPEN |
+                              (socket != NULL ? G_APPLICATION_NON_UNIQUE : (GApplicationFlags)0);
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
     g_autoptr(GtkApplication) app = NULL;
     g_autoptr(GSimpleAction) action = g_simple_action_new("page", G_VARIANT_TYPE_STRING);
     int r;
@@ -84,14 +104,19 @@ int application_run(const char *socket, const char *page)
                     stderr);
         return 1;
     }
-    app = gtk_application_new(APPLICATION, socket != NULL ? G_APPLICATION_NON_UNIQUE
-                                                          : (GApplicationFlags)0);
+    app = gtk_application_new(APPLICATION, flags);
     g_signal_connect(action, "activate", G_CALLBACK(on_page), &p);
     g_action_map_add_action(G_ACTION_MAP(app), G_ACTION(action));
     g_signal_connect(app, "activate", G_CALLBACK(on_activate), &p);
+    g_signal_connect(app, "open", G_CALLBACK(on_open), &p);
+    g_ptr_array_add(words, (gpointer)(uintptr_t)g_get_prgname());
+    g_ptr_array_add(words, (gpointer)(uintptr_t)"--"); /* what follows is no option */
+    for (; *files != NULL; files++)
+        g_ptr_array_add(words, *files);
+    g_ptr_array_add(words, NULL);
     if (is_second(app, &p))
-        return g_application_run(G_APPLICATION(app), 0, NULL);
-    r = run(app, &p);
+        return g_application_run(G_APPLICATION(app), (int)words->len - 1, (char **)words->pdata);
+    r = run(app, &p, (int)words->len - 1, (char **)words->pdata);
     if (r < 0)
         (void)fprintf(stderr, "qubes-vpn-configurator: %s\n", g_strerror(-r));
     return r < 0 ? 1 : 0;

@@ -12,13 +12,14 @@ enum option_code { OPT_BUS = 256, OPT_PAGE, OPT_TERMINAL, OPT_EDIT };
 
 struct options {
     const char *socket, *page, *edit;
+    char **files;
     bool terminal;
 };
 
 static int usage(FILE *out)
 {
-    (void)fputs(_("Usage: qubes-vpn-configurator [OPTION]...\n"
-                  "Sets the VPN of this qube up, and shows what it does.\n\n"
+    (void)fputs(_("Usage: qubes-vpn-configurator [OPTION]... [FILE]...\n"
+                  "Sets the VPN of this qube up, and shows what it does. FILE: of your provider.\n\n"
                   "  --page NAME     begin with a page: state, profiles, add, test, guide\n"
                   "  --terminal      the same steps in a terminal\n"
                   "  --edit PROFILE  change a profile in your editor\n"
@@ -58,7 +59,11 @@ static int read_options(int argc, char **argv, struct options *ret)
         else
             return usage(stderr);
     }
-    return optind != argc || (ret->terminal && ret->edit != NULL) ? usage(stderr) : -1;
+    ret->files = argv + optind;
+    if ((ret->terminal && ret->edit != NULL) ||
+        (ret->files[0] != NULL && (ret->terminal || ret->edit != NULL)))
+        return usage(stderr);
+    return -1;
 }
 
 int main(int argc, char **argv)
@@ -74,5 +79,5 @@ int main(int argc, char **argv)
         return terminal_edit(o.socket, o.edit);
     if (o.terminal)
         return terminal_run(o.socket);
-    return application_run(o.socket, o.page);
+    return application_run(o.socket, o.page, o.files);
 }

@@ -11,10 +11,11 @@ bool application_has_page(const char *name)
     return true;
 }
 
-int application_run(const char *socket, const char *page)
+int application_run(const char *socket, const char *page, char **files)
 {
     (void)socket;
     (void)page;
+    (void)files;
     (void)fputs(gettext("qubes-vpn-configurator: it was built without a window.\n"
                         "Next: qubes-vpn-configurator --terminal\n"),
                 stderr);

@@ -148,6 +148,14 @@ static void show_top(struct window *w)
         gtk_window_present(GTK_WINDOW(w->top));
 }
 
+static void take_files(struct window *w)
+{
+    g_auto(GStrv) files = TAKE_PTR(w->files);
+
+    if (files != NULL)
+        (void)setup_files(w->setup, (const char *const *)files, g_strv_length(files));
+}
+
 static void on_changed(void *data, const json_t *status)
 {
     struct window *w = data;
@@ -169,6 +177,8 @@ static void on_changed(void *data, const json_t *status)
         w->chosen = false; /* this was not the person's choice */
     }
     show_top(w);
+    if (first)
+        take_files(w);
 }
 
 /* What happened, before what the supervisor says of it. */
@@ -260,6 +270,17 @@ void window_page(struct window *w, enum window_page page)
     need_page(w, page);
     gtk_stack_set_visible_child(GTK_STACK(w->stack), w->pages[page]);
     gtk_toggle_button_set_active(GTK_TOGGLE_BUTTON(w->nav[page]), TRUE);
+}
+
+void window_files(struct window *w, const char *const *paths, size_t n)
+{
+    g_strfreev(w->files);
+    w->files = g_new0(char *, n + 1);
+    for (size_t i = 0; i < n; i++)
+        w->files[i] = g_strdup(paths[i]);
+    window_page(w, PAGE_ADD);
+    if (w->known)
+        take_files(w);
 }
 
 void window_front(struct window *w)
@@ -465,6 +486,7 @@ struct window *window_free(struct window *w)
         gtk_widget_destroy(w->top);
     w->setup = setup_free(w->setup);
     w->follow = vpn_follow_free(w->follow);
+    g_strfreev(w->files);
     free(w);
     return NULL;
 }

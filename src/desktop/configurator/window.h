@@ -34,6 +34,7 @@ struct window {
     struct window_event events[WINDOW_EVENTS]; /* the newest is 0 */
     size_t n_events;
     guint late;  /* shows the window without an answer */
+    char **files; /* that wait for the first answer; NULL */
     bool known;  /* the first status came, or that there is none */
     bool chosen; /* a page was asked for: none is chosen for the person */
 };
@@ -45,6 +46,8 @@ int window_new(struct window **ret, GtkApplication *app, sd_event *event, const 
                enum window_page page);
 struct window *window_free(struct window *w);
 void window_page(struct window *w, enum window_page page);
+/* A provider's files, as soon as the supervisor answers. */
+void window_files(struct window *w, const char *const *paths, size_t n);
 /* Shows the window in front of others. */
 void window_front(struct window *w);
 /* A call without result whose error is told. types as of vpn_follow_call(). */
