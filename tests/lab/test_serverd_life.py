@@ -207,6 +207,17 @@ def test_ip_changed(web):
     web.exposed("10.137.0.4")
 
 
+def test_netvm_reset_to_what_it_is(web):
+    """Nothing moves: the vif keeps the address that it has, whatever the property says by then."""
+    web.dom0.set_property("web", "ip", B)
+    web.dom0.reset_netvm("web")
+    web.wait(lambda: "property-del:netvm" in web.serverd.log, "event")
+    web.exposed(A)
+    web.dom0.set_netvm("web", "sys-fw2")
+    web.dom0.reset_netvm("web")
+    web.exposed(B)
+
+
 def test_ip_changed_and_restarted_unseen(web):
     """The kept address is of an earlier life: the domain id tells."""
     web.dom0.set_property("web", "ip", B)

@@ -278,9 +278,9 @@ static const struct row of_qubes[] = {
     {"domain-init", on_read},
     {"domain-load", on_read},
     {"net-domain-connect", on_net_domain_connect},
+    /* Not pre-reset and pre-del: they come first of a reset, also of one that moves nothing. One that
+     * does fires pre-set at once (qubes-core-admin, qubes/vm/mix/net.py). */
     {"property-pre-set:", on_pre_netvm},
-    {"property-pre-reset:", on_pre_netvm},
-    {"property-pre-del:", on_pre_netvm},
     {"property-set:", on_set_property},
     {"property-reset:", on_reset_property},
     {"property-del:", on_reset_property},
