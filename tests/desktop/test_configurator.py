@@ -47,6 +47,21 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import Gtk, Gdk
 print(Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD).wait_for_text(), end="")
 """
+DRAG = """
+import sys, gi
+gi.require_version("Gtk", "3.0")
+from gi.repository import Gtk, Gdk, GLib
+window = Gtk.Window(title="Files", default_width=120, default_height=80)
+label = Gtk.EventBox()
+label.drag_source_set(Gdk.ModifierType.BUTTON1_MASK, [], Gdk.DragAction.COPY)
+label.drag_source_add_uri_targets()
+uris = [GLib.filename_to_uri(path) for path in sys.argv[1:]]
+label.connect("drag-data-get", lambda _w, _c, data, _i, _t: data.set_uris(uris))
+window.add(label)
+window.show_all()
+window.move(880, 660)
+Gtk.main()
+"""
 
 pytestmark = [
     pytest.mark.skipif(not all(map(available, (WINDOW, SEAL, SUPERVISOR, COMMAND))), reason="the programs are not built"),
@@ -542,6 +557,21 @@ def test_one_window_on_the_system_bus(world, system_bus):  # pylint: disable=unu
     assert third.wait(10 * SLOW) == 0
     window.see("This WireGuard file can be used.")
     assert len(world.screen.windows(f"^{TITLE}$")) == 1
+
+
+def test_files_are_dropped(world):
+    """From a file manager's window, which is beside this one, on any page."""
+    window = world.supervise().window("--page", "guide")
+    screen = world.screen
+    screen.start([sys.executable, "-c", DRAG, world.provider.openvpn_profile("home")])
+    screen.wait_window("^Files$")
+
+    def drop():
+        words = "mousemove 940 700 mousedown 1 mousemove 900 600 sleep 0.1 mousemove 600 450 sleep 0.1 mousemove 500 400 " \
+                "sleep 0.3 mousemove 502 402 sleep 0.3 mouseup 1"
+        subprocess.run(["xdotool", *words.split()], env=screen.variables(), check=True, timeout=20 * SLOW)
+        return window.shows("This OpenVPN file can be used.")
+    wait_until(drop, 20 * SLOW, "dropped", 0.5)
 
 
 def test_file_by_command_line(world):

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "desktop/configurator/application.h"
 
-
 #include "desktop/configurator/window.h"
 #include "desktop/glib/event.h"
 
@@ -27,7 +26,8 @@ static void on_activate(GtkApplication *app, struct program *p)
 }
 
 /* Files by the command line, a file manager, or a second start. */
-static void on_open(GtkApplication *app, GFile **files, int n, const char *hint, struct program *p)
+static void on_open(GtkApplication *app, GFile **files, int n, const char *hint,
+                    struct program *p)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 
@@ -54,7 +54,8 @@ static void on_page(GSimpleAction *action, GVariant *parameter, gpointer data)
         window_page(p->window, page);
 }
 
-/* A window that is there already is shown instead: GApplication does that, the page is asked for here. */
+/* A window that is there already is shown instead: GApplication does that, the page is asked for
+ * here. */
 static bool is_second(GtkApplication *app, const struct program *p)
 {
     if (!g_application_register(G_APPLICATION(app), NULL, NULL) ||
@@ -110,7 +111,7 @@ int application_run(const char *socket, const char *page, char **files)
     g_signal_connect(app, "activate", G_CALLBACK(on_activate), &p);
     g_signal_connect(app, "open", G_CALLBACK(on_open), &p);
     g_ptr_array_add(words, (gpointer)(uintptr_t)g_get_prgname());
-    g_ptr_array_add(words, (gpointer)(uintptr_t)"--"); /* what follows is no option */
+    g_ptr_array_add(words, (gpointer)(uintptr_t) "--"); /* what follows is no option */
     for (; *files != NULL; files++)
         g_ptr_array_add(words, *files);
     g_ptr_array_add(words, NULL);

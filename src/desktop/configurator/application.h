@@ -9,6 +9,7 @@
 
 /* Whether a page of the window is called so: state, profiles, add, test, guide. */
 bool application_has_page(const char *name);
-/* Runs until the window is closed. socket: NULL for the system bus; page: NULL for what fits; files:
- * of a provider, to begin with, NULL at the end. Returns the exit status: 0, or 1 (said why). */
+/* Runs until the window is closed. socket: NULL for the system bus; page: NULL for what fits;
+ * files: of a provider, to begin with, NULL at the end. Returns the exit status: 0, or 1 (said
+ * why). */
 int application_run(const char *socket, const char *page, char **files);

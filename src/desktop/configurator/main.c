@@ -18,14 +18,15 @@ struct options {
 
 static int usage(FILE *out)
 {
-    (void)fputs(_("Usage: qubes-vpn-configurator [OPTION]... [FILE]...\n"
-                  "Sets the VPN of this qube up, and shows what it does. FILE: of your provider.\n\n"
-                  "  --page NAME     begin with a page: state, profiles, add, test, guide\n"
-                  "  --terminal      the same steps in a terminal\n"
-                  "  --edit PROFILE  change a profile in your editor\n"
-                  "  --bus SOCKET    the supervisor's own socket instead of the system bus\n"
-                  "  -h, --help, -V, --version\n"),
-                out);
+    (void)fputs(
+        _("Usage: qubes-vpn-configurator [OPTION]... [FILE]...\n"
+          "Sets the VPN of this qube up, and shows what it does. FILE: of your provider.\n\n"
+          "  --page NAME     begin with a page: state, profiles, add, test, guide\n"
+          "  --terminal      the same steps in a terminal\n"
+          "  --edit PROFILE  change a profile in your editor\n"
+          "  --bus SOCKET    the supervisor's own socket instead of the system bus\n"
+          "  -h, --help, -V, --version\n"),
+        out);
     return out == stderr ? 2 : 0;
 }
 

@@ -7,13 +7,23 @@
 #include "desktop/configurator/form.h"
 #include "desktop/configurator/window.h"
 
-#define FILES_MAX 64 /* more were not meant */
+#define FILES_MAX      64  /* more were not meant */
 #define CHOOSER_WIDTH  780 /* the toolkit's own is larger than small screens */
 #define CHOOSER_HEIGHT 520
 
 enum list { LIST_SERVERS, LIST_FOUND, LIST_REFUSED, LIST_MISSING, LIST_LEFT_OUT, LISTS };
-enum action { DO_CHOOSE, DO_PASTE, DO_IMPORT, DO_SAVE, DO_CONNECT, DO_LOOK, DO_GUIDE, DO_LATER,
-              DO_AGAIN, ACTIONS };
+enum action {
+    DO_CHOOSE,
+    DO_PASTE,
+    DO_IMPORT,
+    DO_SAVE,
+    DO_CONNECT,
+    DO_LOOK,
+    DO_GUIDE,
+    DO_LATER,
+    DO_AGAIN,
+    ACTIONS
+};
 
 static const struct {
     const char *id, *title;
@@ -109,10 +119,11 @@ static void show_actions(struct page *p, const struct setup_view *view)
 
 static void show_found(struct page *p, const struct setup_view *view)
 {
-    const char *const *all[LISTS] = {
-        [LIST_SERVERS] = view->servers, [LIST_FOUND] = view->found,
-        [LIST_REFUSED] = view->refused, [LIST_MISSING] = view->missing,
-        [LIST_LEFT_OUT] = view->left_out};
+    const char *const *all[LISTS] = {[LIST_SERVERS] = view->servers,
+                                     [LIST_FOUND] = view->found,
+                                     [LIST_REFUSED] = view->refused,
+                                     [LIST_MISSING] = view->missing,
+                                     [LIST_LEFT_OUT] = view->left_out};
     g_autofree char *text = NULL;
 
     if (view->kind[0] == '\0') /* so broken that it is not known */
@@ -139,7 +150,8 @@ static void on_save(GtkWidget *widget, struct page *p)
     memcpy(kind, p->kind, sizeof(kind));
     if (form_take(p->form, user, password) < 0)
         user[0] = password[0] = '\0'; /* too long: told like an empty one */
-    (void)setup_secret(p->w->setup, kind, strcmp(kind, "user-password") == 0 ? user : NULL, password);
+    (void)setup_secret(p->w->setup, kind, strcmp(kind, "user-password") == 0 ? user : NULL,
+                       password);
     explicit_bzero(user, sizeof(user));
     explicit_bzero(password, sizeof(password));
 }
@@ -233,12 +245,13 @@ void page_add_update(GtkWidget *page, const json_t *status)
     struct page *p = page_of(page);
     bool none = json_array_size(json_object_get(status, "profiles")) == 0;
 
-    ui_set(p->begin,
-           status != NULL && none
-               ? _("To begin, get a configuration file for OpenVPN (.ovpn) or WireGuard (.conf) from "
-                   "your VPN provider, copy it into this qube, and choose it here.")
-               : _("Choose the file that your VPN provider gave you: OpenVPN (.ovpn) or WireGuard "
-                   "(.conf)."));
+    ui_set(
+        p->begin,
+        status != NULL && none
+            ? _("To begin, get a configuration file for OpenVPN (.ovpn) or WireGuard (.conf) from "
+                "your VPN provider, copy it into this qube, and choose it here.")
+            : _("Choose the file that your VPN provider gave you: OpenVPN (.ovpn) or WireGuard "
+                "(.conf)."));
 }
 
 /* ---- what a person does ---- */
@@ -280,8 +293,8 @@ static void start_folder(GtkWidget *dialog)
 
 static void on_choose(GtkWidget *button, struct page *p)
 {
-    static const char *const profiles[] = {"*.ovpn", "*.conf", "*.crt", "*.pem", "*.key", "*.p12",
-                                           NULL};
+    static const char *const profiles[] = {"*.ovpn", "*.conf", "*.crt", "*.pem",
+                                           "*.key",  "*.p12",  NULL};
     static const char *const all[] = {"*", NULL};
 
     (void)button;
@@ -502,10 +515,11 @@ static void make_ends(struct page *p)
                                   "behind reach nothing.")),
                        FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(done), p->done, FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(done),
-                       ui_label(_("From now on it connects by itself when this qube starts. Qubes use "
-                                  "it when dom0 gives them this qube as their net qube.")),
-                       FALSE, FALSE, 0);
+    gtk_box_pack_start(
+        GTK_BOX(done),
+        ui_label(_("From now on it connects by itself when this qube starts. Qubes use "
+                   "it when dom0 gives them this qube as their net qube.")),
+        FALSE, FALSE, 0);
     add_step(p, "ready", ready);
     add_step(p, "done", done);
 }
@@ -565,7 +579,8 @@ GtkWidget *page_add_new(struct window *w)
     make_secrets(p);
     make_ends(p);
     gtk_box_pack_start(GTK_BOX(page), ui_page(box), TRUE, TRUE, 0);
-    gtk_box_pack_start(GTK_BOX(page), gtk_separator_new(GTK_ORIENTATION_HORIZONTAL), FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(page), gtk_separator_new(GTK_ORIENTATION_HORIZONTAL), FALSE, FALSE,
+                       0);
     gtk_box_pack_start(GTK_BOX(page), make_actions(p), FALSE, FALSE, 0);
     g_object_set_data_full(G_OBJECT(page), "page", p, g_free);
     g_signal_connect(p->steps, "map", G_CALLBACK(on_map), p);

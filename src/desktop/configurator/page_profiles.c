@@ -54,8 +54,8 @@ static size_t in_order(const struct page *p)
 /* What is to be known of a profile, in one line. */
 static char *describe(const json_t *profile)
 {
-    GString *s = g_string_new(
-        strcmp(text_of(profile, "kind"), "wireguard") == 0 ? "WireGuard" : "OpenVPN");
+    GString *s =
+        g_string_new(strcmp(text_of(profile, "kind"), "wireguard") == 0 ? "WireGuard" : "OpenVPN");
     const json_t *needs = json_object_get(profile, "needs"), *has = json_object_get(profile, "has");
     char problem[WORDS_LONG];
     json_int_t order = order_of(profile);
@@ -156,8 +156,8 @@ static bool is_called(const json_t *profile, const char *name)
             strcmp(whole + len, ".conf") == 0);
 }
 
-/* name: the one to select, "" for the one in use. Where it is gone none is: what is done next is not
- * done to another. */
+/* name: the one to select, "" for the one in use. Where it is gone none is: what is done next is
+ * not done to another. */
 static void fill(struct page *p, const char *name)
 {
     GtkListBoxRow *found = NULL;
@@ -343,10 +343,9 @@ static void on_remove(GtkWidget *button, struct page *p)
                 "another profile connects.")
             : _("Its files and passwords go too."));
     (void)gtk_dialog_add_button(GTK_DIALOG(dialog), _("_Keep"), GTK_RESPONSE_CANCEL);
-    gtk_style_context_add_class(
-        gtk_widget_get_style_context(
-            gtk_dialog_add_button(GTK_DIALOG(dialog), _("_Delete"), GTK_RESPONSE_ACCEPT)),
-        "destructive-action");
+    gtk_style_context_add_class(gtk_widget_get_style_context(gtk_dialog_add_button(
+                                    GTK_DIALOG(dialog), _("_Delete"), GTK_RESPONSE_ACCEPT)),
+                                "destructive-action");
     gtk_dialog_set_default_response(GTK_DIALOG(dialog), GTK_RESPONSE_CANCEL);
     keep_name(dialog, profile);
     ui_name(dialog, "delete-dialog", _("Delete the profile"), NULL);
@@ -500,9 +499,9 @@ GtkWidget *page_profiles_new(struct window *w)
     gtk_widget_set_valign(frame, GTK_ALIGN_START);
     gtk_box_pack_start(GTK_BOX(middle), frame, TRUE, TRUE, 0);
     gtk_box_pack_start(GTK_BOX(middle), make_buttons(p), FALSE, FALSE, 0);
-    p->part = make_check("fail-over",
-                         _("Try this profile in its turn when another does not connect (_fail-over)"),
-                         G_CALLBACK(on_part), p);
+    p->part = make_check(
+        "fail-over", _("Try this profile in its turn when another does not connect (_fail-over)"),
+        G_CALLBACK(on_part), p);
     p->random = make_check("random", _("Try them in ra_ndom order"), G_CALLBACK(on_random), p);
     edit = ui_label(_("To change a profile in your editor, in a terminal:"));
     gtk_box_pack_start(GTK_BOX(box), ui_heading(_("Profiles")), FALSE, FALSE, 0);
@@ -510,11 +509,12 @@ GtkWidget *page_profiles_new(struct window *w)
     gtk_box_pack_start(GTK_BOX(box), middle, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->part, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->random, FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box),
-                       ui_buttons(ui_button("add", _("Add anot_her…"), G_CALLBACK(on_add), p), NULL),
-                       FALSE, FALSE, 0);
+    gtk_box_pack_start(
+        GTK_BOX(box), ui_buttons(ui_button("add", _("Add anot_her…"), G_CALLBACK(on_add), p), NULL),
+        FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), edit, FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box), ui_lines("qubes-vpn-configurator --edit NAME"), FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(box), ui_lines("qubes-vpn-configurator --edit NAME"), FALSE, FALSE,
+                       0);
     page = ui_page(box);
     g_object_set_data_full(G_OBJECT(page), "page", p, (GDestroyNotify)page_free);
     return page;

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is: live. Counters are asked for each second, while the page can be seen and a tunnel is up. */
+/* What is: live. Counters are asked for each second, while the page can be seen and a tunnel is up.
+ */
 #include <string.h>
 
 #include "desktop/configurator/plot.h"
 #include "desktop/configurator/window.h"
 
-enum row { ROW_PROFILE, ROW_SERVER, ROW_SINCE, ROW_DNS, ROW_TUNNEL, ROW_TRY, ROW_SEAL, ROW_ERROR,
-           ROWS };
+enum row {
+    ROW_PROFILE,
+    ROW_SERVER,
+    ROW_SINCE,
+    ROW_DNS,
+    ROW_TUNNEL,
+    ROW_TRY,
+    ROW_SEAL,
+    ROW_ERROR,
+    ROWS
+};
 
 static const struct {
     const char *id, *text;
@@ -76,8 +86,8 @@ static void on_map(GtkWidget *plot, struct page *p)
 static gboolean on_window(GtkWidget *top, const GdkEventWindowState *event, struct page *p)
 {
     (void)top;
-    p->hidden = (event->new_window_state & (GDK_WINDOW_STATE_ICONIFIED |
-                                            GDK_WINDOW_STATE_WITHDRAWN)) != 0;
+    p->hidden =
+        (event->new_window_state & (GDK_WINDOW_STATE_ICONIFIED | GDK_WINDOW_STATE_WITHDRAWN)) != 0;
     set_tick(p);
     return GDK_EVENT_PROPAGATE;
 }
@@ -121,8 +131,7 @@ static void show_server(struct page *p, const json_t *status)
     /* A name and its address; an address once. */
     if (endpoint[0] != '\0' && gateway[0] != '\0' && strstr(gateway, endpoint) == NULL)
         text = g_strdup_printf("%s, %s", endpoint, gateway);
-    ui_set(p->values[ROW_SERVER],
-           text != NULL ? text : gateway[0] != '\0' ? gateway : endpoint);
+    ui_set(p->values[ROW_SERVER], text != NULL ? text : gateway[0] != '\0' ? gateway : endpoint);
 }
 
 static void show_time(struct page *p, enum row row, const json_t *status, const char *key)
@@ -184,8 +193,8 @@ void page_state_events(GtkWidget *page)
     ui_clear(p->events);
     for (size_t i = 0; i < p->w->n_events; i++) {
         const struct window_event *e = &p->w->events[i];
-        g_autofree char *text = g_strdup_printf("%s: %s", words_time(e->at_us, when, sizeof(when)),
-                                                e->text);
+        g_autofree char *text =
+            g_strdup_printf("%s: %s", words_time(e->at_us, when, sizeof(when)), e->text);
 
         ui_item(p->events, text);
     }

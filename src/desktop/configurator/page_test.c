@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The leak test that needs no rights: the seal reads itself back from the kernel, told layer by layer. */
+/* The leak test that needs no rights: the seal reads itself back from the kernel, told layer by
+ * layer. */
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -8,14 +9,16 @@
 static const struct {
     const char *key, *title, *what;
 } layers[] = {
-    {"routes", N_("Routing"), N_("Nothing but the VPN's own connection has a route to the outside.")},
+    {"routes", N_("Routing"),
+     N_("Nothing but the VPN's own connection has a route to the outside.")},
     {"inet", N_("Firewall"), N_("Everything is dropped that is not for the tunnel.")},
     {"egress", N_("Gates"), N_("Each network device lets out the VPN's own packets alone.")},
 };
 
 struct page {
     struct window *w;
-    GtkWidget *run, *spinner, *verdict, *when, *table, *rows, *open_box, *open, *missing_box, *missing;
+    GtkWidget *run, *spinner, *verdict, *when, *table, *rows, *open_box, *open, *missing_box,
+        *missing;
 };
 
 static struct page *page_of(GtkWidget *widget)
@@ -42,7 +45,8 @@ static void show_layers(struct page *p, const json_t *report)
     const json_t *all = json_object_get(report, "layers");
 
     ui_clear(p->rows);
-    for (size_t i = ARRAY_SIZE(layers); i-- > 0;) { /* the last that comes is the first that is read */
+    for (size_t i = ARRAY_SIZE(layers);
+         i-- > 0;) { /* the last that comes is the first that is read */
         const json_t *layer = json_object_get(all, layers[i].key);
         const json_t *owned = json_object_get(layer, "owned");
         bool whole = json_is_true(json_object_get(layer, "whole"));
@@ -67,11 +71,11 @@ static void show_open(struct page *p, const json_t *report)
     ui_clear(p->open);
     for (size_t i = 0; i < n && i < UI_MANY; i++) {
         const json_t *c = json_array_get(carriers, i);
-        g_autofree char *text = g_strdup_printf(
-            _("The VPN's own connection, to %s, port %d, %s"),
-            words_member(c, "address", address, sizeof(address)),
-            (int)json_integer_value(json_object_get(c, "port")),
-            words_member(c, "protocol", protocol, sizeof(protocol)));
+        g_autofree char *text =
+            g_strdup_printf(_("The VPN's own connection, to %s, port %d, %s"),
+                            words_member(c, "address", address, sizeof(address)),
+                            (int)json_integer_value(json_object_get(c, "port")),
+                            words_member(c, "protocol", protocol, sizeof(protocol)));
 
         ui_item(p->open, text);
     }
@@ -82,8 +86,9 @@ static void show_open(struct page *p, const json_t *report)
     if (json_is_true(json_object_get(open, "own_lookups")))
         ui_item(p->open, _("Names that firewall rules of the qubes behind ask for, by the tunnel"));
     if (json_is_true(json_object_get(open, "updates_proxy")))
-        ui_item(p->open, _("The updates proxy, by the network and not by the tunnel: its service is "
-                           "on in this qube"));
+        ui_item(p->open,
+                _("The updates proxy, by the network and not by the tunnel: its service is "
+                  "on in this qube"));
     (void)ui_join(json_object_get(report, "uplinks"), uplinks, sizeof(uplinks));
     if (uplinks[0] != '\0') {
         g_autofree char *text = g_strdup_printf(_("Network devices that are guarded: %s"), uplinks);
@@ -126,13 +131,15 @@ void page_test_result(GtkWidget *page, bool sealed, const char *report)
 
     set_running(p, false);
     if (!known)
-        ui_set(p->verdict, _("Not known: the seal's service did not answer. What it armed stays. Look "
-                             "at it: systemctl status qubes-vpn-forwarding"));
+        ui_set(p->verdict,
+               _("Not known: the seal's service did not answer. What it armed stays. Look "
+                 "at it: systemctl status qubes-vpn-forwarding"));
     else if (sealed)
         ui_set(p->verdict, _("✔ Sealed: nothing leaves but the VPN's own connection."));
     else
-        ui_set(p->verdict, _("✘ NOT SEALED as it should be. Shut the qubes behind down, then look at "
-                             "the service: systemctl status qubes-vpn-forwarding"));
+        ui_set(p->verdict,
+               _("✘ NOT SEALED as it should be. Shut the qubes behind down, then look at "
+                 "the service: systemctl status qubes-vpn-forwarding"));
     ui_set(p->when, text);
     gtk_widget_set_visible(p->table, known);
     gtk_widget_set_visible(p->open_box, known);
@@ -225,24 +232,26 @@ GtkWidget *page_test_new(struct window *w)
     p->missing = ui_list();
     p->missing_box = make_section("missing", _("What is missing"), p->missing);
     gtk_box_pack_start(GTK_BOX(box), ui_heading(_("Leak test")), FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box),
-                       ui_label(_("Reads back from the kernel whether each layer of the seal is whole. "
-                                  "Safe at any time; nothing is changed.")),
-                       FALSE, FALSE, 0);
+    gtk_box_pack_start(
+        GTK_BOX(box),
+        ui_label(_("Reads back from the kernel whether each layer of the seal is whole. "
+                   "Safe at any time; nothing is changed.")),
+        FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), start, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->verdict, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->table, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->missing_box, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->open_box, FALSE, FALSE, 0);
     gtk_box_pack_start(GTK_BOX(box), p->when, FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box),
-                       ui_label(_("There is also a test with real packets: it tries to get out by every "
-                                  "way and watches the network. It needs root, in a terminal:")),
-                       FALSE, FALSE, 0);
-    gtk_box_pack_start(GTK_BOX(box), ui_lines("sudo qubes-vpn test"), FALSE, FALSE, 0);
     gtk_box_pack_start(
         GTK_BOX(box),
-        ui_buttons(ui_button("copy-test", _("C_opy"), G_CALLBACK(on_copy), p), NULL), FALSE, FALSE, 0);
+        ui_label(_("There is also a test with real packets: it tries to get out by every "
+                   "way and watches the network. It needs root, in a terminal:")),
+        FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(box), ui_lines("sudo qubes-vpn test"), FALSE, FALSE, 0);
+    gtk_box_pack_start(GTK_BOX(box),
+                       ui_buttons(ui_button("copy-test", _("C_opy"), G_CALLBACK(on_copy), p), NULL),
+                       FALSE, FALSE, 0);
     page = ui_page(box);
     g_object_set_data_full(G_OBJECT(page), "page", p, g_free);
     g_signal_connect(page, "destroy", G_CALLBACK(on_destroy), p);

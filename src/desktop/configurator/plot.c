@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "desktop/configurator/plot.h"
 
-
 #include "desktop/configurator/ui.h"
 
 #define SPAN_US UINT64_C(120000000)
@@ -71,8 +70,8 @@ static void draw_grid(GtkWidget *area, cairo_t *cr, const struct frame *f)
 {
     GdkRGBA color;
 
-    gtk_style_context_get_color(gtk_widget_get_style_context(area), gtk_widget_get_state_flags(area),
-                                &color);
+    gtk_style_context_get_color(gtk_widget_get_style_context(area),
+                                gtk_widget_get_state_flags(area), &color);
     color.alpha *= 0.18;
     gdk_cairo_set_source_rgba(cr, &color);
     cairo_set_line_width(cr, 1);

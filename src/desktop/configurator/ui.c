@@ -193,7 +193,8 @@ bool ui_differs(GtkWidget *w, const json_t *value)
 
     if (last != NULL && json_equal(last, value))
         return false;
-    g_object_set_data_full(G_OBJECT(w), "shown", json_deep_copy(value), (GDestroyNotify)json_decref);
+    g_object_set_data_full(G_OBJECT(w), "shown", json_deep_copy(value),
+                           (GDestroyNotify)json_decref);
     return true;
 }
 

@@ -18,7 +18,8 @@
 #define UI_EDGE 18
 #define UI_MANY 20 /* lines of a list that are shown */
 
-/* id: for tests, never translated. name, description: NULL to leave them as the toolkit has them. */
+/* id: for tests, never translated. name, description: NULL to leave them as the toolkit has them.
+ */
 void ui_name(GtkWidget *w, const char *id, const char *name, const char *description);
 
 GtkWidget *ui_label(const char *text);

@@ -129,8 +129,8 @@ static void show_head(struct window *w, const json_t *status)
     char text[WORDS_LONG];
     bool wanted = json_is_true(json_object_get(status, "wanted_up"));
     bool some = json_array_size(json_object_get(status, "profiles")) > 0;
-    bool busy = is_state(status, "up") || is_state(status, "connecting") ||
-                is_state(status, "resolving");
+    bool busy =
+        is_state(status, "up") || is_state(status, "connecting") || is_state(status, "resolving");
 
     gtk_image_set_from_icon_name(GTK_IMAGE(w->icon), words_mood_icon(mood), GTK_ICON_SIZE_DIALOG);
     gtk_window_set_icon_name(GTK_WINDOW(w->top), words_mood_icon(mood));
@@ -187,10 +187,10 @@ static const char *event_words(const char *kind)
     static const struct {
         const char *kind, *words;
     } all[] = {
-        {"connecting", N_("Connecting")},    {"up", N_("Tunnel")},
-        {"stalled", N_("No answer")},        {"down", N_("Blocked")},
-        {"lost", N_("Connection lost")},     {"failed", N_("Somebody has to do something")},
-        {"secret", N_("Password")},          {"profiles", N_("Profiles")},
+        {"connecting", N_("Connecting")}, {"up", N_("Tunnel")},
+        {"stalled", N_("No answer")},     {"down", N_("Blocked")},
+        {"lost", N_("Connection lost")},  {"failed", N_("Somebody has to do something")},
+        {"secret", N_("Password")},       {"profiles", N_("Profiles")},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -344,7 +344,8 @@ static gboolean on_key(GtkWidget *top, GdkEventKey *event, struct window *w)
 static GtkWidget *make_head(struct window *w)
 {
     GtkWidget *head = gtk_box_new(GTK_ORIENTATION_HORIZONTAL, 12);
-    GtkWidget *words = ui_box(GTK_ORIENTATION_VERTICAL), *buttons = ui_box(GTK_ORIENTATION_VERTICAL);
+    GtkWidget *words = ui_box(GTK_ORIENTATION_VERTICAL),
+              *buttons = ui_box(GTK_ORIENTATION_VERTICAL);
 
     gtk_style_context_add_class(gtk_widget_get_style_context(head), "sluice-head");
     w->icon = gtk_image_new();

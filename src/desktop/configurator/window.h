@@ -33,10 +33,10 @@ struct window {
     struct setup *setup;
     struct window_event events[WINDOW_EVENTS]; /* the newest is 0 */
     size_t n_events;
-    guint late;  /* shows the window without an answer */
+    guint late;   /* shows the window without an answer */
     char **files; /* that wait for the first answer; NULL */
-    bool known;  /* the first status came, or that there is none */
-    bool chosen; /* a page was asked for: none is chosen for the person */
+    bool known;   /* the first status came, or that there is none */
+    bool chosen;  /* a page was asked for: none is chosen for the person */
 };
 
 /* The page of a name ("state", "profiles", "add", "test", "guide"), or WINDOW_PAGES. */
