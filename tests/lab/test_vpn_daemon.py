@@ -5,6 +5,7 @@ qube behind is answered from the clear side."""
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,9 +15,9 @@ import pytest
 
 from lab import topologies
 from lab.node import wait_until
-from lab.router import GRACEFUL, SLOW
+from lab.router import GRACEFUL, SLOW, program
 from lab.topologies import TARGET, TARGET6
-from lab.vpn import SUPERVISOR, Seal, Supervisor, available
+from lab.vpn import COMMAND, SUPERVISOR, Seal, Supervisor, available
 from lab.vpn_provider import NAME, VPN_ANSWER, VPN_DNS, Provider, resolve, way
 
 pytestmark = pytest.mark.skipif(not available(SUPERVISOR), reason="qubes-vpnd is not built")
@@ -535,8 +536,6 @@ def set_secret(vpnd, text, name="provider"):
 
 
 def vpnd_command():
-    from lab.router import program
-    from lab.vpn import COMMAND
     return program(COMMAND)
 
 
@@ -558,6 +557,32 @@ def test_password_asked_for_refused_and_right(provider, net, vpnd, work):
                 path = os.path.join(folder, name)
                 if os.path.isfile(path) and b"right" in open(path, "rb").read():
                     assert folder.endswith("/secrets") and os.stat(path).st_mode & 0o077 == 0
+
+
+def unit_prepares(vpnd):
+    """What the unit does to the folder before each start, here with root for the supervisor's user."""
+    with open(program("data/qubes-vpn.service"), encoding="utf-8") as unit:
+        lines = [line.strip().split("+", 1)[1] for line in unit if line.startswith("ExecStartPre=+")]
+    lines = [line.replace("/rw/config/qubes-vpn", vpnd.profiles).replace("qubes-vpnd", "root") for line in lines
+             if "/rw/config/qubes-vpn" in line]
+    assert len(lines) == 2
+    for line in lines:
+        vpnd.node.run(shlex.split(line))
+
+
+def test_password_outlives_a_start_of_the_unit(provider, net, vpnd, work):
+    password_server(provider, net)
+    vpnd.install(provider.openvpn_profile(extra=["auth-user-pass"]))
+    wait_until(lambda: state_file(vpnd)["missing"], 10 * SLOW, "a password is asked for")
+    assert set_secret(vpnd, "me\nright\n").returncode == 0
+    vpnd.wait_state("up", timeout=20)
+    vpnd.stop()
+    os.chown(f"{vpnd.profiles}/secrets", 1, 1)  # as an older start left it
+    unit_prepares(vpnd)
+    assert os.stat(f"{vpnd.profiles}/secrets").st_uid == 0
+    vpnd.start()
+    vpnd.wait_state("up", timeout=20)
+    through(work)
 
 
 # -- few rights --------------------------------------------------------------------------------------------------------
