@@ -171,7 +171,8 @@ class Walk:
         result.wrong += self.alive()
         status, said = w.seal.check()
         if status != 0:
-            result.wrong.append(f"the seal's check: {status}, {str(said)[:300]}")
+            again, _said = w.seal.check()
+            result.wrong.append(f"the seal's check: {status}, then {again}: {said.get('missing', said)}")
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
