@@ -4,7 +4,7 @@
 BUILD   ?= build
 PYTHON  ?= /usr/bin/python3
 SECONDS ?= 60
-TESTS   ?= tests/leaks tests/lab tests/desktop
+TESTS   ?= tests/leaks tests/lab tests/desktop tests/documents
 WALKS   ?= 1000
 
 export PYTHONDONTWRITEBYTECODE = 1
