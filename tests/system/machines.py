@@ -39,7 +39,7 @@ PACKAGES = ("systemd,systemd-sysv,dbus,nftables,iproute2,iputils-ping,conntrack,
             "python3-minimal")
 LIBRARIES = {
     "bookworm": "libgtk-3-0 libjansson4 libc-ares2 libmnl0 libnftnl11 libsmartcols1 policykit-1 rpm",
-    "trixie": "libgtk-3-0t64 libjansson4 libcares2 libmnl0 libnftnl11 libsmartcols1 polkitd rpm",
+    "trixie": "libgtk-3-0t64 libjansson4 libc-ares2 libmnl0 libnftnl11 libsmartcols1 polkitd rpm",
 }
 
 _UNIT = "[Unit]\nDescription={name} (stand-in)\n{unit}\n[Service]\n{service}\n[Install]\n{install}\n"
@@ -81,7 +81,7 @@ STAND_INS = {
         "install": "WantedBy=multi-user.target"},
 }
 # Boot is not about these.
-MASKED = ["systemd-timesyncd.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
+MASKED = ["systemd-timesyncd.service", "systemd-modules-load.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
           "e2scrub_all.timer", "fstrim.timer", "motd-news.timer", "systemd-networkd.service", "systemd-resolved.service",
           "openvpn.service"]
 
