@@ -19,4 +19,4 @@ for package in *.deb; do
     cmp "$package" "../second/$package" || different=1
 done
 [ "$different" = 0 ] || { echo "the packages of two builds differ" >&2; exit 1; }
-echo "two builds, $(ls ./*.deb | wc -l) packages, the same bytes"
+echo "two builds, $(find . -name "*.deb" | wc -l) packages, the same bytes"
