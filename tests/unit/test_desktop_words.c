@@ -212,6 +212,7 @@ static void test_findings(void **state)
                   "route is not used: not asked for.");
     check_finding("[\"refused\",0,\"\",\"it is empty\"]", "The file is refused: it is empty.");
     check_finding("[\"note\",2,\"a\\nb\",\"x\"]", "Line 2 (a b): x.");
+    check_finding("[\"note\",67,\"\",\"x\"]", "Line 67 (…): x.");
     check_finding("[]", "About the whole: .");
     check_finding("[1,\"x\",{},null]", "About the whole: .");
 }

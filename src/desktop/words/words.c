@@ -302,6 +302,8 @@ char *words_finding(const json_t *finding, char *buf, size_t size)
         kind = "";
     (void)words_clean(word != NULL ? word : "", safe_word, sizeof(safe_word));
     (void)words_said(text != NULL ? text : "", safe_text, sizeof(safe_text));
+    if (line > 0 && safe_word[0] == '\0') /* a line that has no word, such as one of blanks and noise */
+        (void)snprintf(safe_word, sizeof(safe_word), "…");
     if (line > 0)
         return finding_of_line(kind, (long)line, safe_word, safe_text, buf, size);
     return finding_of_file(kind, safe_word, safe_text, buf, size);
