@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The supervisor's messages as JSON. The follower is tried on a bus: tests/desktop. */
+/*
+ * The supervisor's messages as JSON; and the follower where a name's owner answers with an error.
+ * More of the follower: test_vpn_follow.c, and on a real bus tests/desktop.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "vpn/object/follow.h"
 #include "vpn/object/value.h"
 
 static void test_names(void **state)
@@ -159,6 +167,92 @@ static void test_depth_has_an_end(void **state)
     sd_bus_message_unref(m);
 }
 
+/* ---- a bus, where the supervisor's name has an owner ---- */
+
+static struct {
+    sd_event *loop;
+    sd_bus *peer;
+    unsigned refused, changes, gone; /* refused: how many GetAll are still to be */
+} other;
+
+static int on_call(sd_bus_message *m, void *user, sd_bus_error *e)
+{
+    const char *member = sd_bus_message_get_member(m);
+
+    (void)user;
+    (void)e;
+    if (sd_bus_message_is_method_call(m, NULL, "Hello") > 0)
+        return sd_bus_reply_method_return(m, "s", ":1.9");
+    if (sd_bus_message_is_method_call(m, NULL, "GetNameOwner") > 0)
+        return sd_bus_reply_method_return(m, "s", ":1.1");
+    if (member == NULL || strcmp(member, "GetAll") != 0)
+        return sd_bus_reply_method_return(m, "");
+    if (other.refused > 0) {
+        other.refused--;
+        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NO_REPLY, "too slow");
+    }
+    return sd_bus_reply_method_return(m, "a{sv}", 1, "State", "s", "up");
+}
+
+static int on_connection(sd_event_source *s, int fd, uint32_t events, void *user)
+{
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)s;
+    (void)events;
+    (void)user;
+    assert_true(peer >= 0);
+    assert_int_equal(sd_bus_new(&other.peer), 0);
+    assert_true(sd_bus_set_fd(other.peer, peer, peer) >= 0);
+    assert_true(sd_bus_set_server(
+                    other.peer, 1,
+                    SD_ID128_MAKE(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)) >= 0);
+    assert_true(sd_bus_start(other.peer) >= 0);
+    assert_true(sd_bus_add_filter(other.peer, NULL, on_call, NULL) >= 0);
+    assert_true(sd_bus_attach_event(other.peer, other.loop, SD_EVENT_PRIORITY_NORMAL) >= 0);
+    return 0;
+}
+
+static void on_changed(void *data, const json_t *status)
+{
+    (void)data;
+    other.changes += status != NULL;
+    other.gone += status == NULL;
+}
+
+/* It may have been slow once, and have nothing to tell for hours. */
+static void test_owner_that_did_not_answer_is_asked_again(void **state)
+{
+    static const struct vpn_follow_ops ops = {.changed = on_changed};
+    char folder[] = "/tmp/vpn-object-XXXXXX", address[64];
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct vpn_follow *f = NULL;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    (void)state;
+    memset(&other, 0, sizeof(other));
+    other.refused = 1;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s/bus", folder);
+    (void)snprintf(address, sizeof(address), "unix:path=%s/bus", folder);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1), 0);
+    assert_true(sd_event_new(&other.loop) >= 0);
+    assert_true(sd_event_add_io(other.loop, NULL, fd, EPOLLIN, on_connection, NULL) >= 0);
+    assert_int_equal(vpn_follow_new(&f, other.loop, NULL, &ops, NULL), 0);
+    while (other.changes == 0)
+        assert_true(sd_event_run(other.loop, UINT64_C(10000000)) > 0);
+    assert_int_equal(other.gone, 1);
+    assert_string_equal(json_string_value(json_object_get(vpn_follow_status(f), "state")), "up");
+    f = vpn_follow_free(f);
+    other.peer = sd_bus_close_unref(other.peer);
+    other.loop = sd_event_unref(other.loop);
+    (void)close_fd(fd);
+    (void)unlink(at.sun_path);
+    (void)rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +262,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing_is_an_empty_array, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_types_are_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_depth_has_an_end, setup, teardown),
+        cmocka_unit_test(test_owner_that_did_not_answer_is_asked_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

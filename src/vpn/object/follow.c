@@ -35,10 +35,10 @@ struct vpn_follow {
     char *socket; /* NULL: the system bus */
     const struct vpn_follow_ops *ops;
     void *data;
-    sd_bus *bus; /* NULL: none, `retry` is armed */
-    sd_event_source *retry;
-    unsigned failures; /* tries since the last answer */
-    char *owner;       /* of the name: its unique name; NULL: nobody. Not with a socket */
+    sd_bus *bus;            /* NULL: none, `retry` is armed */
+    sd_event_source *retry; /* the bus again, or an owner that did not answer */
+    unsigned failures;      /* tries since the last answer */
+    char *owner;            /* of the name: its unique name; NULL: nobody. Not with a socket */
     sd_bus_slot *owner_asked;
     sd_bus_slot *asked; /* GetAll is on its way */
     json_t *status;     /* NULL: nobody answers, or not yet */
@@ -140,7 +140,8 @@ static int on_all(sd_bus_message *m, void *user, sd_bus_error *e)
     } else if (f->socket != NULL) {
         lose_bus(f); /* whoever this is, it is not the supervisor */
     } else {
-        forget_status(f); /* until its owner changes or it tells a change */
+        forget_status(f);
+        try_later(f); /* it may have been slow, and may have nothing to tell for hours */
     }
     json_decref(results);
     return 0;
@@ -348,8 +349,12 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *user)
 
     (void)s;
     (void)usec;
-    if (connect_now(f) < 0)
-        lose_bus(f);
+    if (f->bus == NULL) {
+        if (connect_now(f) < 0)
+            lose_bus(f);
+    } else if (f->owner != NULL && f->status == NULL) {
+        ask_or_lose(f);
+    }
     return 0;
 }
 

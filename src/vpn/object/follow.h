@@ -3,7 +3,8 @@
  * Follows the supervisor's D-Bus object for programs that live as long as a session: what it is
  * now, each change, each event; calls that do not wait. It stays when the supervisor or the bus
  * goes away and comes back: connects again at once when the supervisor's name has an owner again,
- * and with a growing pause (1 s to 60 s) when there is no bus. No timer runs while all is well.
+ * and with a growing pause (1 s to 60 s) when there is no bus, or an owner that does not answer. No
+ * timer runs while all is well.
  *
  * One thread, that of the sd_event. Callbacks come from the loop, never out of a function of this
  * header, and may call every function but vpn_follow_free(). Text in status and events is the
