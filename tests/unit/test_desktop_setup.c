@@ -465,6 +465,40 @@ static void test_missing_file_hides_what_follows_of_it(void **state)
     assert_string_equal(v->missing[0], "ca.crt: not there");
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Chosen alone, so it was meant; what is added to it is another matter. */
+static void test_file_of_another_name_is_completed(void **state)
+{
+    char folder[] = "/tmp/setup-XXXXXX", file[64], ca[64];
+    const char *const first[] = {file}, *const second[] = {ca};
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(file, sizeof(file), "%s/provider.txt", folder);
+    (void)snprintf(ca, sizeof(ca), "%s/other.crt", folder);
+    write_file(file, "client\ndev tun\nremote 203.0.113.10\nca keys/other.crt\n");
+    write_file(ca, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    assert_int_equal(setup_files(s, first, 1), 0);
+    answer(json_pack("[{s:b},[]]", "usable", 0));
+    assert_string_equal(v->missing[0], "keys/other.crt: not there");
+    assert_int_equal(setup_files(s, second, 1), 0);
+    assert_string_equal(v->error, "");
+    answer(description(NULL));
+    assert_int_equal(v->step, SETUP_FOUND);
+    assert_null(v->missing[0]);
+    (void)unlink(file);
+    (void)unlink(ca);
+    (void)rmdir(folder);
+}
+
 static void test_resume_for_secrets(void **state)
 {
     json_t *needs = json_pack("[s]", "key-password");
@@ -498,6 +532,7 @@ int main(void)
         TEST(test_refused_file),
         TEST(test_hostile_answer),
         TEST(test_missing_file_hides_what_follows_of_it),
+        TEST(test_file_of_another_name_is_completed),
         TEST(test_resume_for_secrets),
     };
 

@@ -217,7 +217,7 @@ static void test_pasted(void **state)
 {
     const char *ca = put("ca.crt", CA);
     const char *const paths[] = {ca};
-    struct offer_source source = {NULL, 0, PLAIN "ca ca.crt\n", sizeof(PLAIN "ca ca.crt\n") - 1};
+    struct offer_source source = {.text = PLAIN "ca ca.crt\n", .size = sizeof(PLAIN "ca ca.crt\n") - 1};
     struct offer *o = NULL;
 
     (void)state;

@@ -189,17 +189,21 @@ int setup_files(struct setup *s, const char *const *paths, size_t n)
     if (!more) {
         forget_paths(s);
         setup_clear_view(s);
+        s->first = n == 1;
     }
     r = add_paths(s, paths, n);
     if (r < 0)
         return r;
     if (more && s->pasted) {
         before = TAKE_PTR(s->offer); /* its text is read again */
-        source = (struct offer_source){(const char *const *)s->paths, s->n_paths, before->text,
-                                       before->len};
+        source = (struct offer_source){.paths = (const char *const *)s->paths,
+                                       .n = s->n_paths,
+                                       .text = before->text,
+                                       .size = before->len};
         return take_offer(s, &source, true);
     }
-    source = (struct offer_source){.paths = (const char *const *)s->paths, .n = s->n_paths};
+    source = (struct offer_source){
+        .paths = (const char *const *)s->paths, .n = s->n_paths, .first = s->first};
     return take_offer(s, &source, false);
 }
 

@@ -34,6 +34,7 @@ struct setup {
     bool pasted;
     char **paths; /* owned */
     size_t n_paths;
+    bool first;        /* the first path is the profile: it was chosen alone, whatever its name */
     char secret[24];   /* kind of the one that is on its way */
     uint64_t asked_us; /* CLOCK_REALTIME of the last setup_connect() */
 };

@@ -220,9 +220,10 @@ static void name_it(struct offer *o, const char *path)
 /* Which of the paths is the profile. */
 static int find_profile(const struct offer_source *s, const char **ret)
 {
-    const char *found = s->n == 1 ? s->paths[0] : NULL;
+    bool known = s->n == 1 || (s->n > 1 && s->first);
+    const char *found = known ? s->paths[0] : NULL;
 
-    for (size_t i = 0; i < s->n && s->n > 1; i++) {
+    for (size_t i = 0; i < s->n && !known; i++) {
         if (!offer_is_profile(s->paths[i]))
             continue;
         if (found != NULL)

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <systemd/sd-bus.h>
 
@@ -39,6 +40,7 @@ struct offer_source {
     size_t n;
     const char *text; /* pasted; NULL */
     size_t size;
+    bool first; /* the first path is the profile, whatever it is called */
 };
 
 /*
