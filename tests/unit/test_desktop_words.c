@@ -213,6 +213,9 @@ static void test_findings(void **state)
     check_finding("[\"refused\",0,\"\",\"it is empty\"]", "The file is refused: it is empty.");
     check_finding("[\"note\",2,\"a\\nb\",\"x\"]", "Line 2 (a b): x.");
     check_finding("[\"note\",67,\"\",\"x\"]", "Line 67 (…): x.");
+    /* A key outside its block is not shown in pieces. */
+    check_finding("[\"refused\",5,\"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw...\",\"x\"]",
+                  "Line 5 (…) is refused: x.");
     check_finding("[]", "About the whole: .");
     check_finding("[1,\"x\",{},null]", "About the whole: .");
 }

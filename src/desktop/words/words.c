@@ -8,7 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#define DOMAIN "sluice"
+#define DOMAIN        "sluice"
+#define DIRECTIVE_MAX 32
 
 void words_begin(const char *dir)
 {
@@ -302,7 +303,9 @@ char *words_finding(const json_t *finding, char *buf, size_t size)
         kind = "";
     (void)words_clean(word != NULL ? word : "", safe_word, sizeof(safe_word));
     (void)words_said(text != NULL ? text : "", safe_text, sizeof(safe_text));
-    if (line > 0 && safe_word[0] == '\0') /* a line that has no word, such as one of blanks and noise */
+    /* A line that has no word, such as one of blanks and noise; or one of a key, where it does not
+     * belong: no directive is so long. */
+    if (line > 0 && (safe_word[0] == '\0' || strlen(safe_word) > DIRECTIVE_MAX))
         (void)snprintf(safe_word, sizeof(safe_word), "…");
     if (line > 0)
         return finding_of_line(kind, (long)line, safe_word, safe_text, buf, size);
