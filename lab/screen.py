@@ -28,7 +28,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
+from lab import sandbox
 from lab.node import wait_until
 from lab.router import ROOT, SLOW, environment
 
@@ -130,8 +132,9 @@ class Screen:
     def __init__(self, folder, size="1024x768", dpi=96):
         self.folder, self._programs, self._helper, self._session = str(folder), [], None, None
         self._atspi, self._readable = None, False
-        for name in ("home", "runtime"):
-            os.makedirs(f"{self.folder}/{name}", mode=0o700, exist_ok=True)
+        os.makedirs(f"{self.folder}/home", mode=0o700, exist_ok=True)
+        # Sockets are in here, whose paths have 107 characters: not where a test's name is part of the path.
+        self._runtime = tempfile.mkdtemp(prefix="screen-", dir=sandbox.WORK)
         self._log = open(f"{self.folder}/screen.log", "w", encoding="utf-8")
         read, write = os.pipe()
         try:
@@ -163,7 +166,7 @@ class Screen:
         """What a program on this screen finds in its environment. Nothing of the tester's desktop gets in."""
         return environment(**{
             "DISPLAY": self.display, "GDK_BACKEND": "x11", "HOME": f"{self.folder}/home", "LANG": "C.UTF-8",
-            "XDG_RUNTIME_DIR": f"{self.folder}/runtime", "XDG_DATA_DIRS": f"{ROOT}/data:/usr/local/share:/usr/share",
+            "XDG_RUNTIME_DIR": self._runtime, "XDG_DATA_DIRS": f"{ROOT}/data:/usr/local/share:/usr/share",
             "GTK_THEME": "Adwaita", "NO_AT_BRIDGE": "0" if self._readable else "1", "GSETTINGS_BACKEND": "memory",
             "LSAN_OPTIONS": f"suppressions={ROOT}/lab/screen_leaks.txt:print_suppressions=0",
         } | ({"DBUS_SESSION_BUS_ADDRESS": self._session} if self._session else {}) | more)
@@ -212,6 +215,7 @@ class Screen:
             _end(process)
         _end(self._server)
         self._log.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def __enter__(self):
         return self
@@ -312,7 +316,6 @@ class Screen:
 
 def main():
     """python3 -m lab.screen PNG COMMAND...: what a program shows after it has a window, for a look."""
-    from lab import sandbox
     sandbox.enter()
     folder = f"{sandbox.WORK}/screen"
     with Screen(folder) as screen:
