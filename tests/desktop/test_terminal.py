@@ -2,6 +2,7 @@
 """qubes-vpn-configurator without a window: on a pseudo terminal that can do nothing, beside a real supervisor with real
 VPN servers; and its --edit."""
 
+import fcntl
 import os
 import pathlib
 import pty
@@ -75,6 +76,10 @@ class Terminal:
 
     def echoes(self):
         return bool(termios.tcgetattr(self.side)[3] & termios.ECHO)
+
+    def has_read(self):
+        """Nothing of what was typed is left."""
+        return fcntl.ioctl(self.side, termios.FIONREAD, b"\0" * 4) == b"\0" * 4
 
     def end(self, timeout=15):
         """The exit status; nothing that was said holds a control character."""
@@ -223,6 +228,43 @@ def test_guide_has_a_rule_for_every_server(qube):
     assert rules[:7] == ["reset", "add accept dsthost=203.0.113.10 proto=udp dstports=1194",
                          "add accept dsthost=vpn.example.net proto=tcp dstports=443", "add accept specialtarget=dns",
                          "add drop", "del --rule-no 0", "list"]
+
+
+def test_a_number_is_that_of_the_list_that_was_shown(qube):
+    """Somebody else imports a profile between the list and the answer: nothing is done to another one."""
+    def add(name):
+        assert qube.supervisor.command.run("import", qube.provider.wireguard_profile(name)).returncode == 0
+
+    add("m")
+    add("n")
+    terminal = qube.terminal()
+    terminal.hear("Number:").type("7").hear("Rename (number):")
+    add("b")
+    terminal.type("2").hear("New name:").type("new").hear("Number:")
+    assert set(qube.profiles()) == {"b.conf", "m.conf", "new.conf"}
+    terminal.type("6").hear("Order:")
+    add("a")
+    terminal.type("3 2").hear("Number:").type("0")
+    assert terminal.end() == 0
+    order = {name: one["order"] for name, one in qube.profiles().items()}
+    assert order == {"new.conf": 1, "m.conf": 2, "a.conf": 0, "b.conf": 0}
+
+
+def test_guide_while_a_late_answer_comes(qube):
+    """The state that was asked for before comes first, and takes the place of the one whose profile is looked up."""
+    name = "a-name-that-is-long-enough.conf"
+    assert qube.supervisor.command.run("import", qube.provider.wireguard_profile(name[:-5])).returncode == 0
+    qube.supervisor.command.run("use", name)
+    terminal = qube.terminal()
+    terminal.hear("Number:")
+    qube.supervisor.process.send_signal(signal.SIGSTOP)
+    try:
+        terminal.type("").hear("Number:").type("10")
+        wait_until(terminal.has_read, 5 * SLOW, "the number is read", 0.01)
+    finally:
+        qube.supervisor.process.send_signal(signal.SIGCONT)
+    terminal.hear(f"only the servers of the profile {name} can be reached").hear("Number:").type("0")
+    assert terminal.end() == 0
 
 
 def test_pasted_text_and_a_file_that_is_missing(qube, tmp_path):

@@ -351,7 +351,7 @@ static int begin(struct edit *e, const char *profile)
     found = find(vpn_follow_status(e->t->follow), profile);
     if (found == NULL) {
         terminal_say(_("There is no profile %s."), words_clean(profile, shown, sizeof(shown)));
-        terminal_show_profiles(vpn_follow_status(e->t->follow));
+        terminal_show_profiles(json_object_get(vpn_follow_status(e->t->follow), "profiles"));
         return 1;
     }
     (void)snprintf(e->name, sizeof(e->name), "%s",

@@ -187,13 +187,15 @@ static int do_secret(struct terminal *t)
 
 static int do_order(struct terminal *t)
 {
-    const json_t *profiles = json_object_get(vpn_follow_status(t->follow), "profiles");
+    /* Numbers are those of the list that was shown, whatever becomes of it meanwhile. */
+    _cleanup_(json_decrefp) json_t *profiles =
+        json_incref(json_object_get(vpn_follow_status(t->follow), "profiles"));
     char line[TERMINAL_LINE], *rest = NULL;
     sd_bus_message *m = NULL;
     bool random;
     int r;
 
-    terminal_show_profiles(vpn_follow_status(t->follow));
+    terminal_show_profiles(profiles);
     terminal_say("%s", _("One that does not connect is followed by the next. Numbers with blanks "
                          "between, a word \"random\" first for any order; 0 for no order."));
     if (terminal_ask(t, _("Order:"), line, sizeof(line)) < 0 || line[0] == '\0')

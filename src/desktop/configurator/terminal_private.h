@@ -75,7 +75,8 @@ bool terminal_call(struct terminal *t, const char *method, const char *types, ..
 
 void terminal_show_state(struct terminal *t);
 void terminal_show_guide(struct terminal *t);
-void terminal_show_profiles(const json_t *status);
+/* profiles: as the status has them. */
+void terminal_show_profiles(const json_t *profiles);
 /* By number or name; "" when nothing was chosen. */
 void terminal_choose(struct terminal *t, const char *prompt, char *buf, size_t size);
 

@@ -132,9 +132,8 @@ static void show_profile(size_t number, const json_t *one)
     terminal_number(number, line);
 }
 
-void terminal_show_profiles(const json_t *status)
+void terminal_show_profiles(const json_t *profiles)
 {
-    const json_t *profiles = json_object_get(status, "profiles");
     size_t i, n = json_array_size(profiles);
     char text[WORDS_LONG];
 
@@ -148,16 +147,17 @@ void terminal_show_profiles(const json_t *status)
 
 void terminal_choose(struct terminal *t, const char *prompt, char *buf, size_t size)
 {
-    const json_t *profiles;
+    /* A number is that of the list that was shown, whatever becomes of it meanwhile. */
+    _cleanup_(json_decrefp) json_t *profiles =
+        json_incref(json_object_get(vpn_follow_status(t->follow), "profiles"));
     char answer[WORDS_SHORT], *end;
     unsigned long number;
     const char *name;
 
     buf[0] = '\0';
-    terminal_show_profiles(vpn_follow_status(t->follow));
+    terminal_show_profiles(profiles);
     if (terminal_ask(t, prompt, answer, sizeof(answer)) < 0 || answer[0] == '\0')
         return;
-    profiles = json_object_get(vpn_follow_status(t->follow), "profiles");
     number = strtoul(answer, &end, 10);
     name = *end == '\0' && number > 0
                ? json_string_value(json_object_get(json_array_get(profiles, number - 1), "name"))
@@ -172,8 +172,10 @@ void terminal_choose(struct terminal *t, const char *prompt, char *buf, size_t s
 
 void terminal_show_guide(struct terminal *t)
 {
-    const char *profile =
-        json_string_value(json_object_get(vpn_follow_status(t->follow), "profile"));
+    /* Kept: the answer is waited for, and the status may be another one by then. */
+    _cleanup_(json_decrefp) json_t *kept =
+        json_incref(json_object_get(vpn_follow_status(t->follow), "profile"));
+    const char *profile = json_string_value(kept);
     _cleanup_(guide_freep) struct guide *guide = NULL;
     struct guide_facts facts = {.profile = profile};
     char host[64] = "";
