@@ -8,6 +8,7 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -19,7 +20,7 @@ import pytest
 from lab import topologies
 from lab.node import wait_until
 from lab.router import SLOW, environment, program
-from lab.vpn import SEAL, SUPERVISOR, Seal, Supervisor, available
+from lab.vpn import CLIENT_USER, SEAL, SUPERVISOR, Seal, Supervisor, available
 from lab.vpn_provider import VPN_DNS, Provider
 
 CONFIGURATOR = "src/desktop/configurator/qubes-vpn-configurator"
@@ -267,6 +268,13 @@ def test_guide_while_a_late_answer_comes(qube):
     assert terminal.end() == 0
 
 
+def test_memory_is_not_dumped(qube):
+    terminal = qube.terminal()
+    terminal.hear("File:")
+    limits = pathlib.Path(f"/proc/{terminal.process.pid}/limits").read_text(encoding="ascii")
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.M), limits
+
+
 def test_pasted_text_and_a_file_that_is_missing(qube, tmp_path):
     text = qube.provider.openvpn_text()
     inline = re.search(r"<ca>\n(.*?)</ca>\n", text, re.S)
@@ -389,6 +397,40 @@ def test_edit_refuses_what_the_supervisor_would(qube, tmp_path):
     assert done.returncode == 0 and "Nothing was changed" in done.stdout
     assert edit(qube, editor(tmp_path, "true"), "none").returncode == 1
     assert kept.read_bytes() == before and not list(tmp_path.glob("qubes-vpn-*"))
+
+
+def test_edit_is_done_as_the_owner_of_the_folder(qube, tmp_path):
+    """Not as root, who would write wherever a supervisor that was taken over has put a link."""
+    assert qube.supervisor.command.run("import", qube.provider.openvpn_profile("work")).returncode == 0
+    tools = pathlib.Path(qube.node.folder, "tools")
+    tools.mkdir(mode=0o755)
+    (tools / "log").touch()
+    (tools / "log").chmod(0o666)
+    for name in ("head", "cat", "mv"):
+        (tools / name).write_text(f'#!/bin/sh\nid -u >> {tools}/log\nexec {shutil.which(name)} "$@"\n',
+                                  encoding="ascii")
+        (tools / name).chmod(0o755)
+    kept = pathlib.Path(qube.supervisor.profiles, "work.ovpn")
+    owner = int(CLIENT_USER)
+    try:
+        os.chown(qube.supervisor.profiles, owner, owner)
+        os.chown(kept, owner, owner)
+    except OSError:
+        pytest.skip("there is only one user here")
+    env = editor(tmp_path, 'echo "verb 4" >> "$1"') | {"PATH": f"{tools}:{os.environ['PATH']}"}
+    done = edit(qube, env, "work")
+    assert done.returncode == 0 and "It is in its place" in done.stdout, done.stdout + done.stderr
+    assert set((tools / "log").read_text(encoding="ascii").split()) == {CLIENT_USER}
+    assert kept.read_text(encoding="ascii").endswith("verb 4\n") and kept.stat().st_uid == owner
+
+
+@pytest.mark.parametrize("number", ["HUP", "TERM", "KILL"])
+def test_edit_that_is_killed_leaves_no_copy(qube, tmp_path, number):
+    assert qube.supervisor.command.run("import", qube.provider.openvpn_profile("work")).returncode == 0
+    env = editor(tmp_path, f'touch "$1~"; cp "$1" {tmp_path}/seen; kill -{number} $PPID; exec sleep 0.2')
+    done = edit(qube, env, "work")
+    assert done.returncode < 0 and (tmp_path / "seen").exists(), done.stdout + done.stderr
+    wait_until(lambda: not list(tmp_path.glob("qubes-vpn-*")), 5 * SLOW, "the copy is removed", 0.02)
 
 
 def test_edit_without_the_right_says_how(qube, tmp_path):

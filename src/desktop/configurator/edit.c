@@ -2,10 +2,10 @@
 /*
  * `--edit`: a profile in the person's own editor, on a copy in memory. Profiles are kept where only
  * the supervisor can read them, and no call of its object gives one away; so the copy is made, and
- * brought back, with sudo, which asks the person, or says no. The supervisor judges the text before
- * it is brought back, and takes it when it is whole there.
+ * brought back, with sudo, which asks the person, or says no. Not as root but as the folder's
+ * owner: root would follow whatever a supervisor that was taken over put there. The supervisor
+ * judges the text before it is brought back, and takes it when it is whole there.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -27,13 +28,19 @@
 #define STEP_US   UINT64_C(100000)
 #define WORDS_MAX 10
 
+#define REMOVE_NS    100000000L
+#define REMOVE_TRIES 50
+
 struct edit {
     struct terminal *t;
     char name[PROFILE_NAME_MAX];
     char path[512];   /* of the profile */
     char folder[256]; /* of the copy; "": none */
     char copy[512];
-    bool own_rights; /* no sudo is needed */
+    uid_t owner; /* of the profiles' folder */
+    gid_t group;
+    pid_t guard; /* removes the copy; 0: none */
+    int leash;   /* when this is closed */
 };
 
 /* ---- other programs ---- */
@@ -67,14 +74,23 @@ static int run(const char *const *words, int in, int out)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
-/* words behind sudo, unless our own rights are enough. */
+/* With the rights of the folder's owner: ours, if we are it. */
 static int run_entitled(const struct edit *e, const char *const *words, int in, int out)
 {
-    const char *all[WORDS_MAX + 3] = {"sudo", "--"};
-    size_t n = 2;
+    char user[32], group[32], sudo_user[32];
+    const char *const by_root[] = {"setpriv", user, group, "--clear-groups", "--", NULL},
+                      *const by_others[] = {"sudo", "-u", sudo_user, "--", NULL},
+                      *const *prefix = geteuid() == 0 ? by_root : by_others;
+    const char *all[2 * WORDS_MAX + 1] = {NULL};
+    size_t n = 0;
 
-    if (e->own_rights)
+    if (geteuid() == e->owner)
         return run(words, in, out);
+    (void)snprintf(user, sizeof(user), "--reuid=%u", (unsigned)e->owner);
+    (void)snprintf(group, sizeof(group), "--regid=%u", (unsigned)e->group);
+    (void)snprintf(sudo_user, sizeof(sudo_user), "#%u", (unsigned)e->owner);
+    for (size_t i = 0; prefix[i] != NULL; i++)
+        all[n++] = prefix[i];
     for (size_t i = 0; i < WORDS_MAX && words[i] != NULL; i++)
         all[n++] = words[i];
     return run(all, in, out);
@@ -82,20 +98,67 @@ static int run_entitled(const struct edit *e, const char *const *words, int in, 
 
 /* ---- the copy ---- */
 
+/* Also what the editor left there, and what it still writes while it ends. */
+static void remove_folder(const char *folder)
+{
+    const char *const words[] = {"rm", "-rf", "--", folder, NULL};
+    const struct timespec pause = {.tv_nsec = REMOVE_NS};
+
+    for (unsigned i = 0; i < REMOVE_TRIES; i++) {
+        (void)run(words, -1, -1);
+        if (access(folder, F_OK) < 0)
+            break;
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+/* Lives until the leash is let go, by us or by the kernel: a closed terminal, a signal. */
+static void be_guard(const char *folder, int leash)
+{
+    int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+    char c;
+
+    (void)setsid();
+    if (dup2(leash, STDIN_FILENO) < 0 || dup2(nowhere, STDOUT_FILENO) < 0 ||
+        dup2(nowhere, STDERR_FILENO) < 0)
+        _exit(1);
+    closefrom(STDERR_FILENO + 1); /* the bus is not ours */
+    while (read(STDIN_FILENO, &c, 1) < 0 && errno == EINTR)
+        ;
+    remove_folder(folder);
+    _exit(0);
+}
+
+static int start_guard(struct edit *e)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    e->guard = fork();
+    if (e->guard == 0) {
+        (void)close(ends[1]);
+        be_guard(e->folder, ends[0]);
+    }
+    (void)close(ends[0]);
+    e->leash = ends[1];
+    if (e->guard > 0)
+        return 0;
+    e->guard = 0;
+    (void)close(e->leash);
+    return -EAGAIN;
+}
+
 static void remove_copy(struct edit *e)
 {
-    DIR *dir = e->folder[0] != '\0' ? opendir(e->folder) : NULL;
-    struct dirent *one;
-
-    while (dir != NULL && (one = readdir(dir)) != NULL) { /* also what the editor left there */
-        if (one->d_name[0] != '.' ||
-            (strcmp(one->d_name, ".") != 0 && strcmp(one->d_name, "..") != 0))
-            (void)unlinkat(dirfd(dir), one->d_name, 0);
+    if (e->guard > 0) {
+        (void)close(e->leash);
+        while (waitpid(e->guard, NULL, 0) < 0 && errno == EINTR)
+            ;
+    } else if (e->folder[0] != '\0') {
+        remove_folder(e->folder);
     }
-    if (dir != NULL)
-        (void)closedir(dir);
-    if (e->folder[0] != '\0')
-        (void)rmdir(e->folder);
+    e->guard = 0;
     e->folder[0] = '\0';
 }
 
@@ -118,14 +181,18 @@ static int make_folder(struct edit *e)
 
 static int make_copy(struct edit *e)
 {
-    const char *const words[] = {"cat", "--", e->path, NULL};
+    char most[32]; /* one more than a profile may have, should it have no end */
+    const char *const words[] = {"head", "-c", most, "--", e->path, NULL};
     _cleanup_(closep) int fd = -1;
     struct stat st;
     int r = make_folder(e);
 
+    if (r >= 0)
+        r = start_guard(e);
     if (r < 0)
         return r;
     (void)snprintf(e->copy, sizeof(e->copy), "%s/%s", e->folder, e->name);
+    (void)snprintf(most, sizeof(most), "%zu", (size_t)PROFILE_FILE_MAX + 1);
     fd = open(e->copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
@@ -227,8 +294,8 @@ static bool is_good(struct edit *e)
 static int bring_back(const struct edit *e, int text)
 {
     static const char script[] =
-        "umask 077 && cat > \"$1.new~\" && chown --reference=\"$1\" \"$1.new~\" && "
-        "mv -f \"$1.new~\" \"$1\"";
+        "umask 077 && rm -f \"$1.new~\" && cat > \"$1.new~\" && mv -f \"$1.new~\" \"$1\" || "
+        "{ rm -f \"$1.new~\"; exit 1; }";
     const char *const words[] = {"sh", "-c", script, "sh", e->path, NULL};
     int r = lseek(text, 0, SEEK_SET) < 0 ? -errno : run_entitled(e, words, text, -1);
 
@@ -343,6 +410,7 @@ static int begin(struct edit *e, const char *profile)
     const char *folder = secure_getenv("SLUICE_VPN_FOLDER");
     char shown[WORDS_SHORT];
     const json_t *found;
+    struct stat st;
 
     if (vpn_follow_status(e->t->follow) == NULL) {
         terminal_say("%s", _("The VPN service does not answer."));
@@ -354,10 +422,16 @@ static int begin(struct edit *e, const char *profile)
         terminal_show_profiles(json_object_get(vpn_follow_status(e->t->follow), "profiles"));
         return 1;
     }
+    folder = folder != NULL ? folder : FOLDER;
     (void)snprintf(e->name, sizeof(e->name), "%s",
                    json_string_value(json_object_get(found, "name")));
-    (void)snprintf(e->path, sizeof(e->path), "%s/%s", folder != NULL ? folder : FOLDER, e->name);
-    e->own_rights = geteuid() == 0 || access(e->path, R_OK | W_OK) == 0;
+    (void)snprintf(e->path, sizeof(e->path), "%s/%s", folder, e->name);
+    if (stat(folder, &st) < 0) {
+        say_how(e);
+        return 1;
+    }
+    e->owner = st.st_uid;
+    e->group = st.st_gid;
     return 0;
 }
 

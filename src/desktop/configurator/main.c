@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "desktop/configurator/application.h"
 #include "desktop/configurator/terminal.h"
@@ -69,9 +70,11 @@ static int read_options(int argc, char **argv, struct options *ret)
 
 int main(int argc, char **argv)
 {
+    const struct rlimit no_core = {0, 0};
     struct options o = {.socket = NULL};
     int r;
 
+    (void)setrlimit(RLIMIT_CORE, &no_core); /* keys and passwords are in memory */
     words_begin(NULL);
     r = read_options(argc, argv, &o);
     if (r >= 0)
