@@ -19,6 +19,9 @@
 /* The supervisor reads descriptors for 5 s, polkit may ask a person. */
 #define CALL_US UINT64_C(130000000)
 #define LOOK_US UINT64_C(25000000)
+/* Of a handler of answers that may have closed the bus: sd-bus goes on with it after a 0, and where
+ * the answer is that none came in time it ends the program by an assertion. */
+#define DONE 1
 
 struct call {
     LIST_ENTRY(call) entry;
@@ -144,7 +147,7 @@ static int on_all(sd_bus_message *m, void *user, sd_bus_error *e)
         try_later(f); /* it may have been slow, and may have nothing to tell for hours */
     }
     json_decref(results);
-    return 0;
+    return DONE;
 }
 
 static int ask_all(struct vpn_follow *f)
@@ -253,13 +256,13 @@ static int on_owner(sd_bus_message *m, void *user, sd_bus_error *e)
     f->owner_asked = sd_bus_slot_unref(f->owner_asked);
     if (error != NULL && !sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER)) {
         lose_bus(f);
-        return 0;
+        return DONE;
     }
     f->failures = 0;
     if (error == NULL && sd_bus_message_read(m, "s", &owner) <= 0)
         owner = "";
     set_owner(f, owner);
-    return 0;
+    return DONE;
 }
 
 static int on_owner_changed(sd_bus_message *m, void *user, sd_bus_error *e)
