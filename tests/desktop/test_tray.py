@@ -267,10 +267,14 @@ def test_menu_blocks_connects_and_changes_over(world):
     other = {"home.ovpn": "second.ovpn", "second.ovpn": "home.ovpn"}[before]
     tray.choose(other, "radio menu item")
     wait_until(lambda: world.supervisor.status()["profile"] == other, 15 * SLOW, "the other profile", 0.05)
+    def marked():
+        tray.open()
+        items = tray.items()
+        tray.close()
+        return items[other][2] and not items[before][2]
+
+    wait_until(marked, 15 * SLOW, "the other profile marked", 0.1)
     tray.wait_title("Connected")
-    tray.open()
-    assert tray.items()[other][2] and not tray.items()[before][2]
-    tray.close()
 
 
 def test_menu_by_keyboard_alone(world):
