@@ -9,6 +9,7 @@
 #include "vpn/profile/openvpn_private.h"
 
 #define DIRECTIVES_MAX 4096
+#define DIRECTIVE_MAX  32
 #define REFUSALS_MAX   32 /* each may have cost the reading of a file */
 
 static void openvpn_freep(struct openvpn_file **f)
@@ -16,13 +17,33 @@ static void openvpn_freep(struct openvpn_file **f)
     *f = openvpn_free(*f);
 }
 
-/* Unknown: refused, unless the file says itself that one may do without it. */
-static void take_unknown(struct openvpn_reading *r, const struct openvpn_line *line, bool optional)
+/* As directives are written, or a tag. What else stands first in a line may be a piece of a key. */
+static bool may_be_directive(struct str word)
+{
+    if (word.len > 0 && word.p[0] == '<')
+        return word.len <= DIRECTIVE_MAX;
+    for (size_t i = 0; i < word.len; i++) {
+        char c = word.p[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_')
+            return false;
+    }
+    return word.len <= DIRECTIVE_MAX;
+}
+
+/*
+ * Unknown: refused, unless the file says itself that one may do without it. Findings are for
+ * everybody in the qube.
+ */
+static void take_unknown(struct openvpn_reading *r, const struct openvpn_line *unknown, bool optional)
 {
     bool ignore = optional || r->forward_compatible;
+    struct openvpn_line shown = *unknown, *line = &shown;
 
     for (size_t i = 0; i < r->n_ignored && !ignore; i++)
         ignore = str_is(line->arg[0], r->ignored[i]);
+    if (!may_be_directive(line->arg[0]))
+        line->arg[0] = STR_LITERAL("");
     if (ignore)
         openvpn_leave_out(r, line, "is not known, and the profile says it may be ignored");
     else
