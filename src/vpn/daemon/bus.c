@@ -129,8 +129,10 @@ static int on_name(sd_bus_message *m, void *user, sd_bus_error *e)
 
     (void)e;
     if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &answer) <= 0 ||
-        (answer != NAME_OURS && answer != NAME_OURS_ALREADY))
-        return try_later(b); /* not permitted yet, or somebody else has it */
+        (answer != NAME_OURS && answer != NAME_OURS_ALREADY)) {
+        (void)try_later(b); /* not permitted yet, or somebody else has it */
+        return 1;           /* the connection is closed: with 0 sd-bus (252) goes on with it and aborts */
+    }
     b->failures = 0;
     bus_changed(b);
     return 0;
