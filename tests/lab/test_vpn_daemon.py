@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import threading
 
@@ -737,3 +738,77 @@ def test_device_that_somebody_changed(provider, vpn, vpnd, work, kind, command):
     wait_until(right, 15 * SLOW, "the device as it was")
     wait_until(lambda: vpnd.state() == "up" and way(work, timeout=0.2) == "VPN", 15 * SLOW, "the tunnel again")
     assert way(vpn, timeout=0.2) is None
+
+
+# -- a system bus that hangs -------------------------------------------------------------------------------------------
+
+def _field(code, kind, value):
+    """One header field of a D-Bus message, padded to 8 bytes."""
+    data = bytes((code, 1)) + kind.encode() + b"\0"
+    if kind == "u":
+        data += struct.pack("<I", value)
+    elif kind == "g":
+        data += bytes((len(value),)) + value.encode() + b"\0"
+    else:
+        data += struct.pack("<I", len(value)) + value.encode() + b"\0"
+    return data + bytes(-len(data) % 8)
+
+
+def _hello_answer(serial):
+    body = struct.pack("<I", 4) + b":1.5\0"
+    fields = (_field(5, "u", serial) + _field(6, "s", ":1.5") + _field(7, "s", "org.freedesktop.DBus") +
+              bytes((8, 1)) + b"g\0\1s\0")
+    head = b"l\2\1\1" + struct.pack("<III", len(body), 1, len(fields)) + fields
+    return head + bytes(-len(head) % 8) + body
+
+
+class HangingBus:
+    """Lets a client in and then answers nothing. connections: how many came."""
+
+    def __init__(self, path):
+        self.connections, self._sock = 0, socket.socket(socket.AF_UNIX)
+        self._sock.bind(path)
+        self._sock.listen()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._sock.accept()[0],), daemon=True).start()
+
+    def _serve(self, sock):
+        self.connections += 1
+        data, answered, greeted = b"", False, False
+        with contextlib.suppress(OSError), sock:
+            while more := sock.recv(65536):
+                data += more
+                if not answered:
+                    sock.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n")
+                    answered = True
+                _, begun, messages = data.partition(b"BEGIN\r\n")
+                if begun and len(messages) >= 16 and not greeted:
+                    sock.sendall(_hello_answer(struct.unpack_from("<I", messages, 8)[0]))
+                    greeted = True
+
+    def close(self):
+        self._sock.close()
+
+
+class OnTheSystemBus(Supervisor):
+    """As installed, without a socket of its own."""
+
+    def _arguments(self):
+        words = super()._arguments()
+        at = words.index("--bus")
+        return words[:at] + words[at + 2:]
+
+
+def test_system_bus_that_hangs(vpn, seal):
+    """It is given up and tried again; the supervisor goes on."""
+    path = f"{vpn.folder}/hanging"
+    bus = HangingBus(path)
+    vpnd = OnTheSystemBus(vpn, seal, arguments=options(vpn), DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={path}",
+                          SYSTEMD_BUS_TIMEOUT="1s")
+    wait_until(lambda: bus.connections >= 3 or not vpnd.running(), 20 * SLOW, "another try")
+    assert vpnd.running() and state_file(vpnd)["state"] == "unconfigured"
+    bus.close()
