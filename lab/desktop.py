@@ -45,7 +45,7 @@ _SESSION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configur
   </policy>
 </busconfig>
 """
-_SYSTEM = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+SYSTEM_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <type>system</type>
@@ -152,7 +152,7 @@ class SystemBus(Bus):
         folder = pathlib.Path(SYSTEM_SOCKET).parent
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "system.conf"
-        config.write_text(_SYSTEM.format(socket=SYSTEM_SOCKET, policy=f"{ROOT}/data/dbus/org.qubes_os.Vpn1.conf"),
+        config.write_text(SYSTEM_CONFIG.format(socket=SYSTEM_SOCKET, policy=f"{ROOT}/data/dbus/org.qubes_os.Vpn1.conf"),
                           encoding="ascii")
         super().__init__(SYSTEM_SOCKET, config)
 

@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from lab import topologies
+from lab.desktop import SYSTEM_CONFIG
 from lab.node import wait_until
 from lab.router import SLOW, environment, program
 from lab.topologies import TARGET
@@ -318,27 +319,6 @@ def test_needs_root(qube):
 
 # -- the system bus ----------------------------------------------------------------------------------------------------
 
-BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path={socket}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/><deny own="*"/><deny send_type="method_call"/><allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/>
-    <allow receive_type="signal"/><allow send_destination="org.freedesktop.DBus"/>
-  </policy>
-  <policy user="root">
-    <allow own="org.freedesktop.PolicyKit1"/><allow send_destination="org.freedesktop.PolicyKit1"/>
-  </policy>
-  <include>{ours}</include>
-</busconfig>
-"""
-
-
 def line(process):
     """The next line of a probe."""
     text = b""
@@ -355,7 +335,7 @@ class SystemBus:
         self.folder, self.processes = folder, []
         self.socket = f"{folder}/system_bus_socket"
         config = folder / "system.conf"
-        config.write_text(BUS_CONFIG.format(socket=self.socket, ours=ROOT / "data/dbus/org.qubes_os.Vpn1.conf"),
+        config.write_text(SYSTEM_CONFIG.format(socket=self.socket, policy=ROOT / "data/dbus/org.qubes_os.Vpn1.conf"),
                           encoding="ascii")
         self.env = environment(DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={self.socket}")
         self.config = str(config)

@@ -17,20 +17,8 @@
 
 int line_open(struct line *l, const char *socket)
 {
-    char address[256];
-    int r;
-
     *l = (struct line){0};
-    if (socket == NULL)
-        return sd_bus_open_system(&l->bus);
-    r = vpn_value_address(socket, address, sizeof(address));
-    if (r >= 0)
-        r = sd_bus_new(&l->bus);
-    if (r >= 0)
-        r = sd_bus_set_address(l->bus, address);
-    if (r >= 0)
-        r = sd_bus_negotiate_fds(l->bus, 1);
-    return r < 0 ? r : sd_bus_start(l->bus);
+    return vpn_value_open(socket, &l->bus);
 }
 
 void line_close(struct line *l)

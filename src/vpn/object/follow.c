@@ -13,7 +13,6 @@
 #define DBUS       "org.freedesktop.DBus"
 #define PROPERTIES DBUS ".Properties"
 
-#define ADDRESS_MAX  256
 #define RETRY_MIN_US UINT64_C(1000000)
 #define RETRY_MAX_US UINT64_C(60000000)
 /* The supervisor reads descriptors for 5 s, polkit may ask a person. */
@@ -289,23 +288,6 @@ static int on_disconnected(sd_bus_message *m, void *user, sd_bus_error *e)
     return 0;
 }
 
-static int open_bus(struct vpn_follow *f)
-{
-    char address[ADDRESS_MAX];
-    int r;
-
-    if (f->socket == NULL)
-        return sd_bus_open_system(&f->bus);
-    r = vpn_value_address(f->socket, address, sizeof(address));
-    if (r >= 0)
-        r = sd_bus_new(&f->bus);
-    if (r >= 0)
-        r = sd_bus_set_address(f->bus, address);
-    if (r >= 0)
-        r = sd_bus_negotiate_fds(f->bus, 1);
-    return r < 0 ? r : sd_bus_start(f->bus);
-}
-
 static int match(struct vpn_follow *f, const char *interface, const char *member,
                  sd_bus_message_handler_t handler)
 {
@@ -328,7 +310,7 @@ static int follow_owner(struct vpn_follow *f)
 
 static int connect_now(struct vpn_follow *f)
 {
-    int r = open_bus(f);
+    int r = vpn_value_open(f->socket, &f->bus);
 
     if (r >= 0)
         r = sd_bus_attach_event(f->bus, f->event, SD_EVENT_PRIORITY_NORMAL);
@@ -365,7 +347,7 @@ int vpn_follow_new(struct vpn_follow **ret, sd_event *event, const char *socket,
                    const struct vpn_follow_ops *ops, void *data)
 {
     struct vpn_follow *f = calloc(1, sizeof(*f));
-    char address[ADDRESS_MAX];
+    char address[VPN_ADDRESS_MAX];
     int r = f != NULL ? 0 : -ENOMEM;
 
     if (r < 0)

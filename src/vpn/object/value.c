@@ -133,3 +133,20 @@ int vpn_value_address(const char *socket, char *buf, size_t size)
     r = snprintf(buf, size, "unix:path=%s", socket);
     return r < 0 || (size_t)r >= size ? -EINVAL : 0;
 }
+
+int vpn_value_open(const char *socket, sd_bus **ret)
+{
+    char address[VPN_ADDRESS_MAX];
+    int r;
+
+    if (socket == NULL)
+        return sd_bus_open_system(ret);
+    r = vpn_value_address(socket, address, sizeof(address));
+    if (r >= 0)
+        r = sd_bus_new(ret);
+    if (r >= 0)
+        r = sd_bus_set_address(*ret, address);
+    if (r >= 0)
+        r = sd_bus_negotiate_fds(*ret, 1);
+    return r < 0 ? r : sd_bus_start(*ret);
+}

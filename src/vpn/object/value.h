@@ -13,6 +13,7 @@
 #define VPN_OBJECT_NAME  "org.qubes_os.Vpn1"
 #define VPN_OBJECT_PATH  "/org/qubes_os/Vpn1"
 #define VPN_OBJECT_ERROR VPN_OBJECT_NAME ".Error."
+#define VPN_ADDRESS_MAX  256
 
 /* What is left of a message, as an array the caller owns. -EBADMSG, -ENOMEM. */
 int vpn_value_read(sd_bus_message *m, json_t **ret);
@@ -20,3 +21,5 @@ int vpn_value_read(sd_bus_message *m, json_t **ret);
 void vpn_value_name(const char *name, char *buf, size_t size);
 /* The address of a socket of `qubes-vpnd --bus`. -EINVAL: a path that sd-bus would have to quote. */
 int vpn_value_address(const char *socket, char *buf, size_t size);
+/* A connection to it; socket: NULL for the system bus. *ret is the caller's, also after an error. */
+int vpn_value_open(const char *socket, sd_bus **ret);
