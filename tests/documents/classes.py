@@ -74,7 +74,8 @@ def install(words):
     names = [word for word in words[1:] if not word.startswith("-") and word not in ("install", "remove", "purge", "update",
                                                                                      "reinstall")]
     # A file of a package that was built here: by name, whatever version and system.
-    wrong = [name for name in names if re.split(r"[_*]|-[0-9\[*]", name.split("/")[-1])[0] not in packages()]
+    wrong = [name for name in names if name not in packages()
+             and re.split(r"[_*]|-[0-9\[*]", name.split("/")[-1])[0] not in packages()]
     return f"no such package: {wrong}" if wrong else None
 
 
