@@ -481,7 +481,8 @@ class Dom0:
         self._emit(new.name, "net-domain-connect", vm=vm.name)
 
     def _defer(self, vm, old):
-        if self._deferred(vm) and vm.live is not None and "deferred-netvm-original" not in vm.features:
+        """Of a paused qube, also when its vif ended with its net qube: qubesd does not look at vifs."""
+        if self._deferred(vm) and "deferred-netvm-original" not in vm.features:
             self.set_feature(vm.name, "deferred-netvm-original", old or "")
 
     def _apply_deferred(self, vm):
@@ -540,6 +541,7 @@ class Dom0:
         model.default_netvm = new
         if new != old:
             for vm in movers:
+                self._defer(vm, old)
                 self._leave(vm)
                 self._arrive(vm, old, new)
                 self._changed(vm.name, "set", "netvm", newvalue=new, oldvalue=old)
