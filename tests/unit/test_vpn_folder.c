@@ -311,7 +311,10 @@ static void test_beneath(void **state)
     assert_int_equal(symlinkat(p->dir, p->fd, "out"), 0);
     assert_int_equal(read_beneath(p, "inside"), 0);
     assert_int_equal(read_beneath(p, "sub/../inside"), 0);
+    assert_int_equal(read_beneath(p, "./sub/.././/inside"), 0);
+    assert_int_equal(read_beneath(p, "inside/x"), -ENOTDIR);
     assert_int_equal(read_beneath(p, "../outside"), -EXDEV);
+    assert_int_equal(read_beneath(p, "sub/../../outside"), -EXDEV);
     assert_int_equal(read_beneath(p, secret), -EXDEV);
     assert_int_equal(read_beneath(p, "sub/up/inside"), -ELOOP);
     assert_int_equal(read_beneath(p, "out/outside"), -ELOOP);

@@ -3,12 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -20,16 +19,75 @@ static void closedirp(DIR **d)
         closedir(*d);
 }
 
-/* No way out of dir, no link: the name may come from a provider's file. */
+/* One step down; -ELOOP where that would be a link. */
+static int open_step(int dir, const char *name, int flags)
+{
+    int fd = openat(dir, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int error = errno;
+    struct stat st;
+
+    if (fd >= 0)
+        return fd;
+    if (error == ENOTDIR && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISLNK(st.st_mode))
+        return -ELOOP;
+    return -error;
+}
+
+/* Without "." and "..", which is the same where nothing is a link: ret, of size bytes. */
+static int plain_path(const char *name, char *ret, size_t size)
+{
+    size_t used = 0;
+
+    if (name[0] == '/')
+        return -EXDEV;
+    for (const char *p = name; *p != '\0';) {
+        size_t n = strcspn(p, "/");
+
+        if (n == 2 && strncmp(p, "..", n) == 0) {
+            if (used == 0)
+                return -EXDEV;
+            while (used > 0 && ret[--used] != '/') {}
+        } else if (n > 0 && !(n == 1 && *p == '.')) {
+            if (used + n + 2 > size)
+                return -ENAMETOOLONG;
+            if (used > 0)
+                ret[used++] = '/';
+            memcpy(ret + used, p, n);
+            used += n;
+        }
+        p += n;
+        p += strspn(p, "/");
+    }
+    ret[used] = '\0';
+    return used == 0 ? -ENOENT : 0;
+}
+
+/*
+ * No way out of dir, no link: the name may come from a provider's file. Not by openat2(): a service
+ * with RestrictSUIDSGID= cannot call it, as its flags are where seccomp cannot look.
+ */
 static int open_beneath(int dir, const char *name, int flags)
 {
-    struct open_how how = {
-        .flags = (unsigned)(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    long fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
+    _cleanup_(closep) int at = -1;
+    char path[PATH_MAX];
+    int r = plain_path(name, path, sizeof(path));
 
-    return fd < 0 ? -errno : (int)fd;
+    if (r < 0)
+        return r;
+    for (char *p = path;;) {
+        char *slash = strchr(p, '/');
+        int fd;
+
+        if (slash != NULL)
+            *slash = '\0';
+        fd = open_step(at < 0 ? dir : at, p, slash == NULL ? flags : O_PATH | O_DIRECTORY);
+        if (fd < 0 || slash == NULL)
+            return fd;
+        closep(&at);
+        at = fd;
+        p = slash + 1;
+    }
 }
 
 int folder_dir(const struct folder *f)
