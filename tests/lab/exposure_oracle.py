@@ -181,6 +181,7 @@ class Oracle:
                           for vm in self.model.sorted() if vm.firewall_daemon}
         self.blocks = {vm.name: dom0.keys(vm.name, "/qubes-firewall/") for vm in self.model.sorted()
                        if vm.firewall_daemon}
+        self.edges, self.ways = self._edges(), {}
 
     def lan_address(self, hop, family):
         """The address that a net qube without netvm masks others with."""
@@ -189,6 +190,11 @@ class Oracle:
 
     def way(self, vm):
         """Live net qubes of any qube, outwards; [] without network."""
+        if vm.name not in self.ways:
+            self.ways[vm.name] = self._way(vm)
+        return self.ways[vm.name]
+
+    def _way(self, vm):
         hops, name = [], vm.live[0] if vm.live else None
         while name:
             hop = self.model[name]
@@ -253,7 +259,7 @@ class Oracle:
         hops, one = self.way(source), self.by_address.get(address)
         if not hops:
             return False
-        edge = self._published_at(address)
+        edge = self.edges.get(address)
         if edge is not None:
             return self._published_from_within(source, own, hops, edge, address, proto, port)
         if one is None:
@@ -273,7 +279,7 @@ class Oracle:
         return self._from_lan(seen, address, proto, port)
 
     def _from_lan(self, source, address, proto, port):
-        edge = self._published_at(address)
+        edge = self.edges.get(address)
         if edge is not None:
             return self._published(edge, source, family_of(address), proto, port)
         one = self.by_address.get(address)
@@ -281,12 +287,11 @@ class Oracle:
             return False
         return self._enters(one.hops[-1:], source) and self.down(one, len(one.hops) - 1, source, proto, port)
 
-    def _published_at(self, address):
-        for vm in self.model.sorted():
-            if vm.node is not None and hasattr(vm.node, "uplinks") and runs(vm) and any(
-                    text.split("/")[0] == address for link in vm.node.uplinks.values() for text in link.addresses):
-                return vm
-        return None
+    def _edges(self):
+        """{address on an uplink: the net qube that runs with it}"""
+        return {text.split("/")[0]: vm for vm in reversed(self.model.sorted())
+                if vm.node is not None and hasattr(vm.node, "uplinks") and runs(vm)
+                for link in vm.node.uplinks.values() for text in link.addresses}
 
     def _leads(self, edge, source, family, proto, port):
         for one in self.exposures:
