@@ -29,7 +29,7 @@ from lab.router import SLOW, environment, program
 from lab.vpn import COMMAND
 
 BACK = 30.0                                    # seconds until the tunnel carries again
-RATE, MIN_PPS = 3600, 3000
+RATE = 3600                                    # packets of the flood a second
 HOLDS = (0.02, 0.1, 0.1, 0.3, 0.3, 0.6, 0.6, 1.2, 2.5)
 SHRINK_RUNS = 24
 
@@ -685,14 +685,14 @@ def judge(report, result):
         result.blind.append("the witness saw no carrier")
 
 
-def run(seed, events=20, steps=None, told=lambda text: None):
+def run(seed, events=20, steps=None, told=lambda text: None, rate=RATE):
     """One sequence: of a seed, or these steps. Returns a Result."""
     from lab.vpn_flood import Flood
     result, begun = Result(seed, ""), time.monotonic()
     walk = Walk(seed)
     result.setting = walk.setting
     try:
-        with Flood(walk.w.lab["work"], RATE) as flood:
+        with Flood(walk.w.lab["work"], rate) as flood:
             for place in range(events if steps is None else len(steps)):
                 step = walk.choose() if steps is None else steps[place]
                 result.steps.append(step)
@@ -706,7 +706,7 @@ def run(seed, events=20, steps=None, told=lambda text: None):
                     break
             walk.finish(result)
         walk.works(result)
-        if flood.pps < MIN_PPS:
+        if flood.pps < rate * 5 / 6:
             result.blind.append(f"the flood had {flood.pps:.0f} packets a second")
         result.logs = walk.w.logs() if result.wrong else ""
     finally:
@@ -720,7 +720,7 @@ def run(seed, events=20, steps=None, told=lambda text: None):
     return result
 
 
-def shrink(failed, told=print):
+def shrink(failed, told=print, rate=RATE):
     """The shortest sequence found that fails too: leaves out halves, then quarters, then single events."""
     best, runs, size = failed, 0, max(len(failed.steps) // 2, 1)
     while runs < SHRINK_RUNS:
@@ -730,7 +730,7 @@ def shrink(failed, told=print):
             if not steps:
                 break
             runs += 1
-            tried = run(failed.seed, steps=steps)
+            tried = run(failed.seed, steps=steps, rate=rate)
             if tried.wrong:
                 best, shorter = tried, True
                 told(f"    {len(best.steps)} events fail too")
@@ -775,6 +775,8 @@ def main():
     parser.add_argument("--seed", type=int, help="of the first one (default: by the clock)")
     parser.add_argument("--events", type=int, default=20, help="of each sequence")
     parser.add_argument("--steps", help="these events instead, with the seed's setting")
+    parser.add_argument("--rate", type=int, default=RATE, help="packets of the flood a second; fewer let more walks run side by "
+                        "side")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--no-control", action="store_true")
     parser.add_argument("--verbose", action="store_true")
@@ -790,14 +792,14 @@ def main():
             sys.exit("the witness is blind")
     failed, blind = [], 0
     for number in range(1 if steps else arguments.count):
-        result = run(seed + number, arguments.events, steps, told)
+        result = run(seed + number, arguments.events, steps, told, arguments.rate)
         tell(result)
         blind += bool(result.blind and not result.wrong)
         if result.wrong:
             print(f"    --steps \"{result.text()}\"", flush=True)
             failed.append(result.seed)
             if not arguments.no_shrink and len(result.steps) > 1:
-                result = shrink(result)
+                result = shrink(result, rate=arguments.rate)
                 tell(result)
                 print(f"    shortest: --seed {result.seed} --steps \"{result.text()}\"", flush=True)
             print(result.logs, flush=True)
