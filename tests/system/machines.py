@@ -37,9 +37,10 @@ SLOW = float(os.environ.get("SLUICE_SLOW", "3"))
 # downloaded: apt takes them from its cache, as the machines have no network.
 PACKAGES = ("systemd,systemd-sysv,dbus,nftables,iproute2,iputils-ping,conntrack,openvpn,procps,mount,libpam-systemd,"
             "python3-minimal")
+_MORE = " libjansson4 libmnl0 libnftnl11 libsmartcols1 rpm wireguard-go faketime xvfb dunst dbus-user-session desktop-file-utils"
 LIBRARIES = {
-    "bookworm": "libgtk-3-0 libjansson4 libc-ares2 libmnl0 libnftnl11 libsmartcols1 policykit-1 rpm",
-    "trixie": "libgtk-3-0t64 libjansson4 libc-ares2 libmnl0 libnftnl11 libsmartcols1 polkitd rpm",
+    "bookworm": "libgtk-3-0 libc-ares2 policykit-1" + _MORE,
+    "trixie": "libgtk-3-0t64 libcares2 polkitd" + _MORE,
 }
 
 _UNIT = "[Unit]\nDescription={name} (stand-in)\n{unit}\n[Service]\n{service}\n[Install]\n{install}\n"
@@ -107,15 +108,27 @@ def make_root(suite="bookworm", packages=PACKAGES, name=None):
     root = cache() / (name or suite)
     with open(cache() / f"{root.name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (root / ".complete").exists():
+        recipe = _recipe(suite, packages)
+        if (root / ".complete").exists() and (root / ".complete").read_text(encoding="ascii") == recipe:
             return root
         shutil.rmtree(root, ignore_errors=True)
         download = "DEBIAN_FRONTEND=noninteractive apt-get -d -y --no-install-recommends install " + LIBRARIES[suite]
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt", f"--include={packages}",
                         f"--customize-hook=chroot \"$1\" sh -c '{download}' > /dev/null", suite, str(root)], check=True)
         (root / "etc/machine-id").write_text("", encoding="ascii")
-        (root / ".complete").touch()
+        (root / ".complete").write_text(recipe, encoding="ascii")
     return root
+
+
+def _recipe(suite, packages=PACKAGES):
+    return f"{packages}\n{LIBRARIES[suite]}\n"
+
+
+def has_root(suite):
+    """A root of that suite is there, made as it is made today."""
+    with contextlib.suppress(FileNotFoundError):
+        return (cache() / suite / ".complete").read_text(encoding="ascii") == _recipe(suite)
+    return False
 
 
 def _children(pid):
@@ -157,13 +170,15 @@ def chroot(root, *words):
 
 
 def apt_install(root, files, run):
-    """Installs package files by apt: run(*words) is how a command is run there."""
+    """Installs package files, and Debian's packages by name, by apt: run(*words) is how a command is run there."""
     target = root / "var/tmp/debs"
     target.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copy(file, target)
-    text = run("apt-get", "install", "-y", "-q", "--no-install-recommends",
-               *(f"/var/tmp/debs/{pathlib.Path(file).name}" for file in files))
+    words = []
+    for file in map(str, files):
+        if "/" in file:
+            shutil.copy(file, target)
+        words.append(f"/var/tmp/debs/{pathlib.Path(file).name}" if "/" in file else file)
+    text = run("apt-get", "install", "-y", "-q", "--no-install-recommends", *words)
     shutil.rmtree(target)
     return text
 
