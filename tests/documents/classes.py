@@ -86,6 +86,22 @@ def make(words):
     return f"no such target: {wrong}" if wrong else None
 
 
+def qubesctl(words):
+    """The formula's states, and top files that exist; tests/salt performs the states."""
+    rest = [word for word in words[1:] if word not in ("--show-output", "--skip-dom0") and not word.startswith("--targets=")]
+    verb, *names = [word for word in rest if word not in ("test=True", "pillar=True")]
+    folder = ROOT / "salt" / ("pillar" if "pillar=True" in rest else "states")
+    if verb in ("top.enable", "top.disable"):
+        wrong = [name for name in names if not (folder / name / "init.top").is_file()]
+    elif verb in ("state.apply", "state.sls"):
+        paths = {name: folder / name.replace(".", "/") for name in names}
+        wrong = [name for name, path in paths.items() if not path.with_suffix(".sls").is_file()
+                 and not (path / "init.sls").is_file()]
+    else:
+        return f"qubesctl has no {verb}"
+    return f"salt/ has no {wrong}" if wrong else None
+
+
 def policy(words):
     return None if len(words) == 6 and words[4] == "allow" else "a policy line has five fields and an action"
 
@@ -114,7 +130,7 @@ FORM = {
     "qvm-run": (anything, "Qubes' own; needs another qube's shell"),
     "qvm-copy": (anything, "Qubes' own; asks in dom0"),
     "qvm-clone": (anything, "Qubes' own; the stand-in of qubesd has no such call"),
-    "qubesctl": (anything, "Salt in dom0; the formula has its own test"),
+    "qubesctl": (qubesctl, "there is no Salt here; tests/salt performs the states with a stand-in"),
     "install": (anything, "gives files to users that only an installed system has"),
     "busctl": (anything, "needs the system bus; tests/lab/test_vpn_command.py compares the object with its description"),
     "qubes.UpdatesProxy": (policy, "a line of dom0's policy"),
