@@ -18,6 +18,8 @@ tar -c -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOU
     gzip -n > "$work/rpmbuild/SOURCES/sluice-$version.tar.gz"
 set -- --nodeps
 rpm --eval '%{_unitdir}' | grep -q '^/' || set -- "$@" --load "$here/macros.fallback"
+# Fedora builds the policy module in any case; elsewhere it is built where its headers are (selinux-policy-dev).
+[ ! -e /usr/share/selinux/devel/Makefile ] || set -- "$@" --with selinux
 for spec in sluice sluice-dom0; do
     sed -e "s/@VERSION@/$version/" "$work/sluice-$version/rpm_spec/$spec.spec.in" |
         "$here/changelog.sh" "$work/sluice-$version/debian/changelog" > "$work/rpmbuild/SPECS/$spec.spec"
