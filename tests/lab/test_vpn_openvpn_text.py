@@ -160,6 +160,8 @@ def test_connects(place, proto, target):
     client = Client(place, text)
     client.wait(r"^>UPDOWN:ENV,ifconfig_local=10\.8\.0\.2")
     client.wait(r"^>STATE:.*,CONNECTED,SUCCESS,10\.8\.0\.2,")
+    assert ("\nfast-io\n" in text) == (proto != "tcp-server")
+    assert "--fast-io is disabled" not in place.log("client")
 
 
 def test_asks_for_secrets_by_management_only(place):

@@ -390,6 +390,29 @@ static void test_values(void **state)
     require_written(&r, "\ndhcp-option DNS6 2001:db8::1\n");
 }
 
+/* TCP alone has nothing of what is for UDP (the laws say what that is). */
+static void test_write_for_one_protocol(void **state)
+{
+    _cleanup_(reading_free) struct reading r = {0};
+
+    (void)state;
+    read_string(&r, USER "fast-io\nfragment 1300\nexplicit-exit-notify\n");
+    require_said(&r, "fast-io: left out: is used anyway where it works");
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        struct openvpn_setup one = setup;
+        _cleanup_(freep) char *text = NULL;
+        const char *law;
+        size_t len;
+
+        one.targets = &targets[i];
+        one.n_targets = 1;
+        assert_int_equal(openvpn_write(r.profile, &one, &text, &len), 0);
+        law = fixture_broken_law(text, len, &one);
+        if (law != NULL)
+            fail_msg("%s in:\n%s", law, text);
+    }
+}
+
 static void test_write_refuses(void **state)
 {
     static struct openvpn_target many[PROFILE_ENDPOINTS_MAX + 1];
@@ -637,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_manual_names_every_directive),
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_write_for_one_protocol),
         cmocka_unit_test(test_write_refuses),
         cmocka_unit_test(test_blobs_are_brought_into_one_form),
         cmocka_unit_test(test_files),

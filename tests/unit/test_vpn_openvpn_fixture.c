@@ -133,6 +133,7 @@ static bool among(struct str name, const char *const *list, size_t n, size_t *re
 struct seen {
     unsigned once[ARRAY_SIZE(ours_once)];
     size_t connections;
+    unsigned fast;
     bool filtered; /* the empty pull-filter was there */
 };
 
@@ -191,6 +192,10 @@ static const char *check_line(struct seen *seen, const struct openvpn_line *line
             return "a program for name servers";
         return NULL;
     }
+    if (str_is(line->arg[0], "fast-io")) {
+        seen->fast++;
+        return NULL;
+    }
     if (!among(line->arg[0], allowed, ARRAY_SIZE(allowed), &at))
         return "a foreign directive";
     if (str_is(line->arg[0], "pull-filter")) {
@@ -207,6 +212,7 @@ const char *fixture_broken_law(const char *text, size_t len, const struct openvp
     struct openvpn_line line;
     struct seen seen = {0};
     const char *why;
+    bool udp = false;
     int got;
 
     for (size_t i = 0; i < len; i++) {
@@ -223,6 +229,10 @@ const char *fixture_broken_law(const char *text, size_t len, const struct openvp
         if (seen.once[i] != 1)
             return ours_once[i];
     }
+    for (size_t i = 0; i < setup->n_targets; i++)
+        udp |= setup->targets[i].protocol == IPPROTO_UDP;
+    if (seen.fast != (udp ? 1u : 0u))
+        return "fast-io, which is for UDP";
     if (!seen.filtered || seen.connections != setup->n_targets)
         return "no end";
     return NULL;

@@ -192,7 +192,7 @@ static const struct openvpn_directive directives[] = {
     LEFT_OUT("rcvbuf", "the system sizes its buffers"),
     LEFT_OUT("txqueuelen", DEVICE),
     LEFT_OUT("shaper", "the speed is not limited"),
-    LEFT_OUT("fast-io", OLD),
+    LEFT_OUT("fast-io", "is used anyway where it works"),
     LEFT_OUT("tcp-nodelay", "is for a server"),
     REFUSED("client-nat", "rewrites addresses of packets"),
 
