@@ -189,6 +189,18 @@ def test_paused_back_again(web):
     web.exposed()
 
 
+def test_paused_and_killed(web):
+    """It was to be moved when it goes on, and is killed instead: the next life begins at its new net qube."""
+    web.dom0.pause("web")
+    web.dom0.set_netvm("web", "sys-fw2")
+    web.dom0.kill("web")
+    web.settle()
+    web.dom0.start("web")
+    web.settle(("web", A, ["sys-fw2", "sys-net"]))
+    web.serverd.restart()
+    web.settle(("web", A, ["sys-fw2", "sys-net"]))
+
+
 def test_ip_changed(web):
     """A running qube keeps the address it has: that of its vif."""
     web.dom0.set_property("web", "ip", B)

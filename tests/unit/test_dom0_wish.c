@@ -343,11 +343,13 @@ static void test_live_counts(void **state)
     assert_int_equal(count(&x, WISH_FIREWALL), 0);
     /* paused: attached where it was, whatever was said in between */
     laws_feature(x.web, FEATURE_DEFERRED, "sys-firewall");
+    x.web->power = POWER_PAUSED;
     (void)snprintf(x.web->live.netvm, QUBE_NAME_MAX, "sys-net");
     qube_attach(x.web);
     compute(&x);
     assert_non_null(at(&x, x.firewall, RECORD));
-    laws_feature(x.web, FEATURE_DEFERRED, NULL);
+    /* killed instead of going on, and started: the feature is of its earlier life */
+    x.web->power = POWER_RUNNING;
     qube_attach(x.web);
     compute(&x);
     assert_null(at(&x, x.firewall, RECORD));

@@ -160,10 +160,13 @@ bool qube_is_alive(const struct qube *q)
     return q->power == POWER_STARTING || q->power == POWER_RUNNING || q->power == POWER_PAUSED;
 }
 
-/* 4.3: the netvm of a paused qube was changed; its vif stays where it is until the qube goes on. */
+/*
+ * 4.3: the netvm of a paused qube was changed; its vif stays where it is until the qube goes on. One
+ * that was killed instead has the feature in its next life too, which begins at the new netvm.
+ */
 static const char *deferred_netvm(const struct qube *q)
 {
-    const char *name = q->feature[FEATURE_DEFERRED];
+    const char *name = q->power == POWER_PAUSED ? q->feature[FEATURE_DEFERRED] : NULL;
 
     return name == NULL || tree_valid_name(str_from(name)) ? name : "";
 }

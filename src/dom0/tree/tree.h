@@ -96,12 +96,12 @@ bool qube_is_alive(const struct qube *q);
 
 /*
  * Takes what the properties say for the live attachment: at a start, or a change of network. Not
- * while FEATURE_DEFERRED is set and an attachment is known: read that feature first.
+ * while it is paused, FEATURE_DEFERRED is set and an attachment is known: read that feature first.
  */
 void qube_attach(struct qube *q);
 void qube_detach(struct qube *q);
-/* The net qube it is attached to (FEATURE_DEFERRED counts); the property when it is not alive or
- * nothing is known. "" none. Borrowed. */
+/* The net qube it is attached to (FEATURE_DEFERRED counts while it is paused); the property when it
+ * is not alive or nothing is known. "" none. Borrowed. */
 const char *qube_netvm(const struct qube *q);
 
 /*
