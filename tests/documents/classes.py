@@ -75,7 +75,7 @@ def install(words):
                                                                                      "reinstall")]
     # A file of a package that was built here: by name, whatever version and system.
     wrong = [name for name in names if name not in packages()
-             and re.split(r"[_*]|-[0-9\[*]", name.split("/")[-1])[0] not in packages()]
+             and re.split(r"[_*]|-[0-9\[*]|\.(?:deb|rpm)$", name.split("/")[-1])[0] not in packages()]
     return f"no such package: {wrong}" if wrong else None
 
 
