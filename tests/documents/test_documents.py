@@ -2,6 +2,7 @@
 """Every command that a document shows is run, or told apart in classes.py with the reason why not; output that is shown is
 what comes; links and pictures exist."""
 
+import fnmatch
 import pathlib
 import re
 import subprocess
@@ -204,7 +205,7 @@ def test_commands_do_what_the_document_says(worlds, document):
     assert not reader.wrong, "\n\n".join(reader.wrong)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *shown.others()])
 def test_links_and_pictures_exist(document):
     wrong = []
     for line, target in shown.links(document):
@@ -217,6 +218,26 @@ def test_links_and_pictures_exist(document):
         elif anchor and path.suffix == ".md" and anchor not in shown.anchors(path):
             wrong.append(f"{document}:{line}: no heading for #{anchor} in {path.name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_packages_are_named_as_they_are_built():
+    """Names with * in a document, and what `make deb` and `make rpm` leave in dist/."""
+    version = (ROOT / "version").read_text(encoding="utf-8").strip()
+    names = re.findall(r"^Package: (\S+)", (ROOT / "debian/control").read_text(encoding="utf-8"), re.M)
+    built = [name for one in names for name in (f"{one}_{version}_amd64.deb", f"{one}-dbgsym_{version}_amd64.deb",
+                                                f"{one}-{version}-1.x86_64.rpm")]
+    seen, wrong = 0, []
+    for document in DOCUMENTS:
+        for command in shown.commands(document):
+            for pattern in re.findall(r"[\w/~.-]*\*[\w*.-]*\.(?:deb|rpm)\b", command.text):
+                seen += 1
+                if "dist" not in pattern and "QubesIncoming" not in pattern:
+                    continue
+                found = [name for name in built if fnmatch.fnmatch(name, pattern.rsplit("/", 1)[1]) and "dbgsym" not in name]
+                # dist/ holds all of them: one package, one name.
+                if not found or "dist" in pattern and len(found) > 1:
+                    wrong.append(f"{command}: {pattern} is {found or 'no package'}")
+    assert seen > 5 and not wrong, "\n".join(wrong)
 
 
 @pytest.fixture(scope="module")
