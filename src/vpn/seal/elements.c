@@ -28,6 +28,12 @@ static const struct {
     [SET_TUNNEL] = {LAYER_INET, "tunnel"},
     [SET_TUNNEL4] = {LAYER_INET, "tunnel4"},
     [SET_TUNNEL6] = {LAYER_INET, "tunnel6"},
+    [SET_QUBE4] = {LAYER_INET, "qube4"},
+    [SET_QUBE6] = {LAYER_INET, "qube6"},
+    [SET_OWN4] = {LAYER_INET, "own4"},
+    [SET_OWN6] = {LAYER_INET, "own6"},
+    [SET_HERE4] = {LAYER_INET, "here4"},
+    [SET_HERE6] = {LAYER_INET, "here6"},
     [SET_LOOKUP] = {LAYER_INET, "lookup"},
     [SET_DNS] = {LAYER_INET, "dns"},
     [SET_MSS4] = {LAYER_INET, "mss4"},
@@ -187,6 +193,63 @@ static int add_tunnel(const struct wish *w, const struct seal_model *m, struct i
     return r < 0 ? r : add_dns(w, list);
 }
 
+/*
+ * Does the address belong to somebody else: to this qube (IPv6 has host routes to its own addresses
+ * too), or behind another route? Of equal ones the kernel asks the first.
+ */
+static bool is_taken(const struct seal_model *m, size_t at)
+{
+    const struct path *paths = ITEMS(&m->paths, struct path), *p = &paths[at];
+
+    for (size_t i = 0; i < m->addrs.n; i++)
+        if (addr_equal(&ITEMS(&m->addrs, struct rt_addr)[i].prefix.addr, &p->dst.addr))
+            return true;
+    for (size_t i = 0; i < m->paths.n; i++)
+        if (addr_equal(&paths[i].dst.addr, &p->dst.addr) && model_leads_to_qube(m, &paths[i]) &&
+            (paths[i].metric < p->metric || (paths[i].metric == p->metric && i < at)))
+            return true;
+    return false;
+}
+
+/* An address is one vif's alone, also while another one still has a route to it. */
+static int add_qubes(const struct seal_model *m, struct items *list)
+{
+    for (size_t i = 0; i < m->paths.n; i++) {
+        const struct path *p = &ITEMS(&m->paths, struct path)[i];
+        struct seal_element e = {.set = p->family == AF_INET6 ? SET_QUBE6 : SET_QUBE4};
+        int r = 0;
+
+        if (!model_leads_to_qube(m, p) || is_taken(m, i))
+            continue;
+        r = nft_key_add(&e.key, &p->oif, sizeof(p->oif));
+        if (r == 0)
+            r = nft_key_add(&e.key, p->dst.addr.bytes, addr_size(p->family));
+        if (r == 0)
+            r = add(list, &e);
+        if (r == 0)
+            r = add_addr(list, SET_HERE4, &p->dst.addr);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Addresses of this qube: all of them, and those by which an uplink may ask for it. */
+static int add_addresses(const struct seal_model *m, struct items *list)
+{
+    for (size_t i = 0; i < m->addrs.n; i++) {
+        const struct rt_addr *a = &ITEMS(&m->addrs, struct rt_addr)[i];
+        const struct rt_link *link = model_link(m, a->index);
+        int r = add_addr(list, SET_HERE4, &a->prefix.addr);
+
+        if (r == 0 && link != NULL && link_kind(link) == LINK_UPLINK)
+            r = add_addr(list, SET_OWN4, &a->prefix.addr);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* What frames on an uplink may call their sender. */
 static int add_own(const struct seal_model *m, struct items *list)
 {
@@ -271,6 +334,10 @@ int elements_of_wish(const struct wish *w, uint32_t uid, const struct seal_model
     if (r == 0)
         r = add_tunnel(w, m, ret);
     if (r == 0)
+        r = add_qubes(m, ret);
+    if (r == 0)
+        r = add_addresses(m, ret);
+    if (r == 0)
         r = add_own(m, ret);
     return r < 0 ? r : add_near(w, m, ret);
 }
@@ -354,6 +421,12 @@ static void take(const struct seal_element *e, struct wish *w, struct addr dns[2
         return;
     case SET_CLIENT:
     case SET_MSS6:
+    case SET_QUBE4:
+    case SET_QUBE6:
+    case SET_OWN4:
+    case SET_OWN6:
+    case SET_HERE4:
+    case SET_HERE6:
     case SET_G_CLIENT:
     case SET_G_PROXY:
     case SET_G_CARRIER4:

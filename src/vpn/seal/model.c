@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/if_arp.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,4 +66,18 @@ const struct rt_link *model_tunnel(const struct seal_model *m)
         if (link_kind(&ITEMS(&m->links, struct rt_link)[i]) == LINK_TUNNEL)
             return &ITEMS(&m->links, struct rt_link)[i];
     return NULL;
+}
+
+bool model_goes_by(const struct seal_model *m, const struct path *path, enum link_kind kind)
+{
+    const struct rt_link *link = path->oif == 0 ? NULL : model_link(m, path->oif);
+
+    return path->table == SEAL_TABLE_MAIN && path->type == RTN_UNICAST && !path->other &&
+           link != NULL && link_kind(link) == kind;
+}
+
+bool model_leads_to_qube(const struct seal_model *m, const struct path *path)
+{
+    return model_goes_by(m, path, LINK_VIF) && path->dst.len == addr_bits(path->family) &&
+           path->gateway.family == 0;
 }

@@ -50,6 +50,12 @@ enum seal_set {
     SET_TUNNEL,
     SET_TUNNEL4,
     SET_TUNNEL6,
+    SET_QUBE4,
+    SET_QUBE6,
+    SET_OWN4,
+    SET_OWN6,
+    SET_HERE4,
+    SET_HERE6,
     SET_LOOKUP,
     SET_DNS,
     SET_MSS4,
@@ -110,3 +116,7 @@ struct seal_model {
 void model_free(struct seal_model *m);
 const struct rt_link *model_link(const struct seal_model *m, uint32_t index);
 const struct rt_link *model_tunnel(const struct seal_model *m); /* NULL: there is none */
+/* A route of table main by nothing but one device of that kind. */
+bool model_goes_by(const struct seal_model *m, const struct path *path, enum link_kind kind);
+/* A host route of table main by a vif: behind it is the qube of that address. */
+bool model_leads_to_qube(const struct seal_model *m, const struct path *path);

@@ -170,14 +170,6 @@ static struct path path_to(uint8_t family, uint32_t table, uint8_t type, uint32_
 }
 
 /* Does a route of table main go by a link of this kind? */
-static bool goes_by(const struct seal_model *m, const struct path *path, enum link_kind kind)
-{
-    const struct rt_link *link = path->oif == 0 ? NULL : model_link(m, path->oif);
-
-    return path->table == SEAL_TABLE_MAIN && path->type == RTN_UNICAST && !path->other &&
-           link != NULL && link_kind(link) == kind;
-}
-
 static int copy_path(const struct path *from, uint32_t table, struct items *ret)
 {
     struct path path = *from;
@@ -203,7 +195,7 @@ static int copy_gateway(const struct seal_model *m, uint8_t family, struct items
         const struct path *p = &ITEMS(&m->paths, struct path)[i];
         const struct rt_link *link;
 
-        if (p->family != family || !goes_by(m, p, LINK_UPLINK) || p->gateway.family != 0 ||
+        if (p->family != family || !model_goes_by(m, p, LINK_UPLINK) || p->gateway.family != 0 ||
             p->dst.len != addr_bits(family))
             continue;
         link = model_link(m, p->oif);
@@ -231,9 +223,9 @@ static int wished_copies(const struct seal_model *m, uint8_t family, struct item
 
         if (p->family != family)
             continue;
-        if (goes_by(m, p, LINK_VIF) && p->dst.len == addr_bits(family) && p->gateway.family == 0)
+        if (model_leads_to_qube(m, p))
             r = copy_path(p, SEAL_TABLE_VIFS, ret);
-        else if (goes_by(m, p, LINK_UPLINK)) {
+        else if (model_goes_by(m, p, LINK_UPLINK)) {
             has_default |= p->dst.len == 0;
             r = copy_path(p, SEAL_TABLE_UPLINK, ret);
         }

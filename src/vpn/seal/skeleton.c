@@ -20,11 +20,10 @@ static const char text_netdev[] =
     ;
 
 static const char *const chains_inet[] = {
-    "prerouting", "from-qube",    "from-qube6",    "from-tunnel", "from-tunnel6", "from-uplink",
-    "from-uplink6", "answers",    "answer",        "dns",         "own-dns",      "forward",
-    "out",        "out-largest",  "back",          "back-largest", "input",       "tunnel-tells",
-    "qube-asks",  "output",       "own-by-uplink", "own-in-tunnel", "carried",    "postrouting",
-    "in-tunnel",  "by-uplink",    "own-address",
+    "prerouting", "from-qube",    "from-tunnel",   "from-uplink", "answers",      "answer",
+    "dns",        "own-dns",      "forward",       "out",         "out-largest",  "back",
+    "back-largest", "input",      "tunnel-tells",  "qube-asks",   "output",       "own-by-uplink",
+    "own-in-tunnel", "carried",   "postrouting",   "in-tunnel",   "by-uplink",    "own-address",
 };
 static const char *const chains_netdev[] = {SKELETON_EGRESS, "egress4", "egress6"};
 
