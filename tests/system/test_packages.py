@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The packages on booted machines: as a user installs them, in every state that systemd can bring them into."""
 
+import os
 import random
 import re
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from lab.node import wait_until
+from tests.system import machines, older
 from tests.system.machines import SLOW
 
 ROUTER, INBOUND = "qubes-routing-manager.service", "qubes-inbound.service"
@@ -151,3 +153,68 @@ def test_any_order_stays_sealed(vpn):
         wait_until(lambda: not sealed(machine), 10 * SLOW, f"sealed after {done}", 0.2)
     machine.run("systemctl", "start", SEAL, VPN)
     machine.wait_active(VPN)
+
+
+def mentions(root):
+    """Files with a name of ours, but for the user's own, logs and what package managers keep."""
+    words = ("qubes-vpn", "qubes-routing", "qubes-inbound", "qubes-network-server", "network-server.Status", "sluice",
+             "Vpn1", "qubes-vpn-seal")
+    skipped = ("rw", "proc", "sys", "dev", "run/systemd", "run/log", "run/udev", "run/qubes-service", "var/log",
+               "var/lib/dpkg", "var/lib/rpm", "var/cache", "var/tmp", "var/lib/apt", "tmp", "run/dbus")
+    found = []
+    for folder, folders, names in os.walk(root):
+        inside = os.path.relpath(folder, root)
+        folders[:] = [one for one in folders if os.path.normpath(os.path.join(inside, one)) not in skipped]
+        found += [os.path.normpath(os.path.join(inside, one)) for one in [*folders, *names] if any(w in one for w in words)]
+    return found
+
+
+def test_upgrade_from_older_packages(world, install, tmp_path):
+    """Over the older packages, in a running VPN qube: what the user wrote is kept byte for byte, what the older ones were
+    is gone, no file is fought over, the seal is up and forwarding waits for it; after purge nothing of either is left."""
+    machine = world.machine("vpn", services=[*NET, "qubes-vpn"])
+    before = mentions(machine.root)
+    older.configure(machine)
+    machine.boot()
+    names = ["qubes-vpn", "qubes-network-server"]
+    machines.apt_install(machine.root, [older.make_deb(tmp_path, name) for name in names], machine.run)
+    assert machine.run("dpkg-query", "-W", "-f", "${Version}", "qubes-vpn") == "0.0.4-1"
+    links = "/etc/systemd/system/"
+    assert machine.status("test", "-L", f"{links}multi-user.service.wants/qubes-vpn-configuration.path") == 0
+    assert machine.status("test", "-L", f"{links}qubes-network.service.wants/{ROUTER}") == 0
+    assert machine.active(SEAL) == "active"
+    # A changed file of its configuration: it would have given the client's user root.
+    with open(machine.root / "etc/sudoers.d/qubes-vpn", "a", encoding="ascii") as file:
+        file.write("# changed by the user\n")
+
+    install(machine, "qubes-vpn", "qubes-vpn-desktop", "qubes-network-server")
+    known = machine.run("dpkg", "-L", "qubes-vpn", "qubes-vpn-desktop", "qubes-network-server").split()
+    known += [path.replace("/lib/systemd/", "/usr/lib/systemd/") for path in known if path.startswith("/lib/systemd")]
+    assert older.left(machine, names, known) == []
+    assert older.dangling(machine) == []
+    for unit in (SEAL, VPN, ROUTER):
+        assert machine.run("systemctl", "is-enabled", unit).strip() == "enabled"
+        machine.wait_active(unit)
+    assert machine.status("test", "-L", f"{links}qubes-network.service.requires/{SEAL}") == 0
+    wait_until(lambda: not sealed(machine), 10 * SLOW, "sealed", 0.2)
+    assert older.kept(machine)
+    assert machine.run("stat", "-c", "%U %a", "/rw/config/qubes-vpn").strip() == "qubes-vpnd 700"
+    assert "qubes-vpn" in machine.run("qubes-vpn", "list")
+    assert machine.status("test", "-e", "/etc/sudoers.d/qubes-vpn") != 0  # what it said lies in a file that sudo skips
+
+    machine.run("apt-get", "purge", "-y", "-q", "qubes-vpn", "qubes-vpn-desktop", "qubes-network-server")
+    assert [path for path in mentions(machine.root) if path not in before and not path.endswith(".dpkg-bak")] == []
+    assert older.kept(machine)
+    assert older.dangling(machine) == []
+
+
+def test_dom0_package_replaces_the_older_extension(world, install, tmp_path):
+    machine = world.machine("dom0", uplink=None)
+    machine.boot()
+    machine.run("groupadd", "-r", "qubes")
+    machines.apt_install(machine.root, [older.make_deb(tmp_path, "qubes-core-admin-addon-network-server")], machine.run)
+    install(machine, "qubes-network-server-dom0")
+    assert older.left(machine, ["qubes-core-admin-addon-network-server"], []) == []
+    text = machine.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "qubes-core-admin-addon-network-server", check=False)
+    assert text.strip() != "installed"
+    machine.wait_active(SERVERD)
