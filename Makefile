@@ -4,7 +4,7 @@
 BUILD   ?= build
 PYTHON  ?= /usr/bin/python3
 SECONDS ?= 60
-TESTS   ?= tests/leaks tests/lab tests/desktop tests/documents
+TESTS   ?= tests/leaks tests/lab tests/desktop tests/documents tests/salt tests/packages
 WALKS   ?= 1000
 
 export PYTHONDONTWRITEBYTECODE = 1
@@ -19,7 +19,7 @@ VALGRIND = valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99
 SOURCES  = $(shell git ls-files 'src/*.c' 2>/dev/null || find src -name '*.c')
 
 .PHONY: all help deps deps-lint demo lab check leaks walks bench fuzz lint analyze tidy cppcheck sanitize valgrind \
-	install install-vm install-dom0 deb rpm reproducible system-test clean
+	install install-vm install-dom0 deb rpm reproducible selinux system-test guest-test clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet build.ninja > /dev/null || ninja -C $(BUILD) build.ninja
@@ -40,10 +40,12 @@ help:
 	@echo "make valgrind   unit tests and the demo under valgrind"
 	@echo "make deps       install what is missing (Debian 12, as root)"
 	@echo "make install    install (DESTDIR= works); install-vm: without what belongs to dom0; install-dom0: only that"
-	@echo "make deb        Debian packages of the last commit, into dist/"
+	@echo "make deb        Debian packages of the last commit, into dist/ (SUITE=trixie: for that Debian, into dist-trixie/)"
 	@echo "make rpm        the same as RPM"
-	@echo "make reproducible  builds the Debian packages twice, in two places, and compares each byte"
+	@echo "make reproducible  builds all packages twice, in two places, and compares each byte"
+	@echo "make selinux    compiles the policy module of the RPMs, and asks it who may do what"
 	@echo "make system-test   the packages on booted machines (root, mmdebstrap, systemd-nspawn); see tests/system"
+	@echo "make guest-test    what needs a kernel of its own, in a virtual machine (root, mmdebstrap, qemu)"
 	@echo "make clean      remove the build directories"
 
 %/build.ninja:
@@ -153,7 +155,7 @@ install-vm install-dom0:
 
 deb:
 	@lab/deps.sh build package
-	@packaging/deb.sh dist
+	@packaging/deb.sh dist$(if $(SUITE),-$(SUITE))
 
 rpm:
 	@lab/deps.sh build package
@@ -162,6 +164,10 @@ rpm:
 reproducible:
 	@lab/deps.sh build package
 	@packaging/reproducible.sh
+
+selinux:
+	@lab/deps.sh selinux
+	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/packages/test_selinux.py
 
 # `make deb` before it, or SLUICE_DEBS=FOLDER. The roots are made once (SLUICE_CACHE), with the network of this machine.
 SLUICE_SUITES ?= bookworm
@@ -173,6 +179,13 @@ system-test: deps
 	@SLUICE_BUILD=$(BUILD) $(PYTHON) -m tests.system.machines $(SLUICE_SUITES) > /dev/null
 	@SLUICE_BUILD=$(BUILD) SLUICE_SUITES='$(SLUICE_SUITES)' $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider \
 		tests/system $(SYSTEM)
+
+# A minute for root and first boot, once; then without the network of this machine.
+guest-test: deps
+	@lab/deps.sh guest
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) -m tests.system.guest --make
+	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider tests/system/test_guest.py $(SYSTEM)
 
 clean:
 	@rm -rf dist build build-install-vm build-install-dom0 build-analyze build-clang build-cppcheck build-fuzz build-sanitize
