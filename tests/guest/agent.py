@@ -32,8 +32,13 @@ def work(port, console, asked):
     """One command: its output as it comes, then its status."""
     if abs(asked["now"] - time.time()) > 1:  # the machine was kept asleep in a file
         time.clock_settime(time.CLOCK_REALTIME, asked["now"])
-    process = subprocess.Popen(["sh", "-c", asked["command"]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        process = subprocess.Popen(["sh", "-c", asked["command"]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as error:  # too long
+        say(port, console, text=f"agent: {error}\n")
+        say(port, console, status=126)
+        return
     output, end = process.stdout.fileno(), time.monotonic() + asked["seconds"]
     while True:
         ended = process.poll() is not None  # asked first: what it wrote at last is read below

@@ -47,9 +47,10 @@ def test_rules_alone_do_not_stop_an_offloaded_flow(box, flows):
     assert len(offloaded(box.vpn)) == len(flows)
 
 
-@pytest.mark.parametrize("how", ["run", "on", "R", "N", "G"])
+@pytest.mark.parametrize("how", ["run", "on", "N"])
 def test_arming_cuts_offloaded_flows(box, flows, how):
-    """Not one packet leaves from the moment on that it says to be armed; each layer alone holds what is a qube's."""
+    """Not one packet leaves from the moment on that it says to be armed; also with layer N alone, which an offloaded flow
+    does not meet: only its end can be what stops it."""
     assert all([flow.moves() for flow in flows])
     with box.oracle(state="before") as oracle:
         sends(flows[2], 10)
