@@ -41,28 +41,26 @@ class Debian:
             found = self._read([name for name in todo if name not in self.depends])
             todo = [name for name in {one for new in found for one in self.depends[new]} if name not in self.depends]
 
-    def _read(self, names):
-        known = self.existing(names)
-        for name in names:
-            self.depends[name] = set()
-        if not known:
-            return []
-        for block in run("apt-cache", "show", "--no-all-versions", *known).split("\n\n"):
-            fields = dict(re.findall(r"^([\w-]+): (.*)$", block, re.MULTILINE))
-            if "Package" not in fields:
-                continue
-            name = fields["Package"]
-            self.size[name] = int(fields.get("Installed-Size", 0))
-            self.depends[name] = self.first(", ".join(fields[key] for key in ("Depends", "Pre-Depends") if key in fields))
-        return known
+    shown = {}  # what apt-cache said, asked once: (size, names)
 
-    @staticmethod
-    def existing(names):
+    def _read(self, names):
+        self.ask([name for name in names if name not in self.shown])
+        for name in names:
+            self.size[name], self.depends[name] = self.shown[name] or (0, set())
+        return [name for name in names if self.shown[name]]
+
+    @classmethod
+    def ask(cls, names):
+        cls.shown.update({name: None for name in names})
         if not names:
-            return []
+            return
         text = subprocess.run(["apt-cache", "show", "--no-all-versions", *names], check=False, capture_output=True,
                               text=True).stdout
-        return sorted(set(re.findall(r"^Package: (\S+)$", text, re.MULTILINE)))
+        for block in text.split("\n\n"):
+            fields = dict(re.findall(r"^([\w-]+): (.*)$", block, re.MULTILINE))
+            if fields.get("Package") in names:
+                wanted = ", ".join(fields[key] for key in ("Depends", "Pre-Depends") if key in fields)
+                cls.shown[fields["Package"]] = (int(fields.get("Installed-Size", 0)), cls.first(wanted))
 
     @staticmethod
     def first(text):
