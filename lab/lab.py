@@ -6,7 +6,6 @@
         lab["sys-net"].uplink_down("ens6")
 """
 
-import contextlib
 import ipaddress
 import itertools
 import os
@@ -182,8 +181,10 @@ class QubeNode(Node):
         if alive:
             for vif, step in ((self.vif, self.offline), (self.stub_vif, self.stub_offline))[:2 if self.spec.hvm else 1]:
                 # Known defect: of two vifs with one address the second one's script fails half way.
-                with contextlib.suppress(subprocess.CalledProcessError):
+                try:
                     step()
+                except subprocess.CalledProcessError:
+                    self.netvm.left_behind.update(self.spec.addresses)
                 self.netvm.batch(f"link del {vif}\n")
                 self.netvm.vifs.pop(vif, None)
         else:
@@ -217,6 +218,7 @@ class NetQubeNode(QubeNode):
         self.uplinks = {link.iface: link for link in spec.uplinks}
         self.routes = list(spec.routes)
         self.vifs, self.firewall_chains, self._unplugged = {}, set(), set()
+        self.left_behind = set()       # addresses of vifs whose script failed when they went
         self.qubesdb_socket = f"{self.folder}/qubesdb.sock"
         self._qubesdb, self._qdb = None, None
         self.dom0_owns, self.firewall_view = False, None
@@ -309,6 +311,7 @@ class NetQubeNode(QubeNode):
         self.renew()
         self._sysctls()
         self.vifs.clear()
+        self.left_behind.clear()
         self.firewall_chains.clear()
         self.is_running, self._qdb = False, None
 

@@ -275,6 +275,16 @@ def elements_text(verb, vif, address):
             f"{verb} element {table} downstream {{ {address} }}\n")
 
 
+def downstream(node):
+    """What the platform takes for addresses of the qubes behind a net qube, and drops when it comes from elsewhere."""
+    found = set()
+    for words in _WORDS.values():
+        text = node.run(["nft", "list", "set", words["table"], "qubes", "downstream"], check=False).stdout
+        _, _, elements = text.partition("elements = {")
+        found.update(part.strip() for part in elements.partition("}")[0].split(",") if part.strip())
+    return found
+
+
 def _host_route(address):
     return f"{address}/{32 if family(address) == 4 else 128}"
 

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from lab import platform
 from lab.dom0 import CAPABLE
 
 LAN = tuple(map(ipaddress.ip_network, ("192.168.16.0/24", "2001:db8:16::/64", "fd00:16::/64")))
@@ -181,6 +182,9 @@ class Oracle:
                           for vm in self.model.sorted() if vm.firewall_daemon}
         self.blocks = {vm.name: dom0.keys(vm.name, "/qubes-firewall/") for vm in self.model.sorted()
                        if vm.firewall_daemon}
+        # Where the platform's script for a vif failed half way, its net qube goes on dropping the address by other ways.
+        self.left = {vm.name: vm.node.left_behind & platform.downstream(vm.node) for vm in self.model.sorted()
+                     if vm.firewall_daemon and vm.node.left_behind}
         self.edges, self.ways = self._edges(), {}
 
     def lan_address(self, hop, family):
@@ -244,7 +248,7 @@ class Oracle:
 
     def _enters(self, hops, source):
         """By their uplinks: addresses of a hop's own qubes do not come from there."""
-        return not any(source in self.connected[hop.name] for hop in hops)
+        return not any(source in self.connected[hop.name] or source in self.left.get(hop.name, ()) for hop in hops)
 
     def reaches(self, source, address, proto, port):
         """Does a connection from source (a Vm, or the address of a LAN host) arrive? None: not looked at."""
