@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(items):
         reason = f"no packages in {DEBS}: make deb"
     if reason:
         for item in items:
-            item.add_marker(pytest.mark.skip(reason=reason))
+            if item.path.name not in ("test_guest.py", "test_readme.py"):  # they need neither machines nor packages
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(params=os.environ.get("SLUICE_SUITES", "bookworm").split())
