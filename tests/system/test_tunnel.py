@@ -121,9 +121,9 @@ def state(machine):
 
 def leaks(frames, port):
     """What is neither ARP, ND nor the carrier; the inside of a tunnel is nowhere to be read."""
-    server = socket.inet_aton(SITES["server"].ip)
-    carrier = [frame for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[30:34] == server
-               and int.from_bytes(frame[36:38], "big") == port]
+    ends = socket.inet_aton("10.137.0.6") + socket.inet_aton(SITES["server"].ip)
+    carrier = [frame for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[26:34] == ends
+               and (int.from_bytes(frame[36:38], "big") == port or int.from_bytes(frame[20:22], "big") & 0x1FFF)]
     known = set(map(id, carrier))
     found = kinds([frame for frame in frames if id(frame) not in known])
     found["in clear"] = sum(MARK in frame for frame in frames)
@@ -150,6 +150,8 @@ def test_up_by_itself(machine, provider, kind):
             raise AssertionError(state(machine) + machine.run("journalctl", "-b", "-o", "cat", "-u", VPN)) from error
         print(f"{kind}: answered after {time.monotonic() - began:.2f} s")
         assert sealed(machine) == []
+        if end == machine.stop:  # once: its own leak test, as it is installed
+            machine.run("qubes-vpn", "test", timeout=120)
         assert asker.stop() == {"VPN"}
         end()
         other, carried = leaks(wire.stop(), PORTS[kind])
