@@ -37,7 +37,8 @@ SLOW = float(os.environ.get("SLUICE_SLOW", "3"))
 # downloaded: apt takes them from its cache, as the machines have no network.
 PACKAGES = ("systemd,systemd-sysv,dbus,nftables,iproute2,iputils-ping,conntrack,openvpn,procps,mount,libpam-systemd,"
             "python3-minimal")
-_MORE = " libjansson4 libmnl0 libnftnl11 libsmartcols1 rpm wireguard-go faketime xvfb dunst dbus-user-session desktop-file-utils"
+_MORE = (" libjansson4 libmnl0 libnftnl11 libsmartcols1 rpm wireguard-go faketime xvfb dunst dbus-user-session "
+         "desktop-file-utils")
 LIBRARIES = {
     "bookworm": "libgtk-3-0 libc-ares2 policykit-1" + _MORE,
     "trixie": "libgtk-3-0t64 libcares2 polkitd" + _MORE,
@@ -82,8 +83,8 @@ STAND_INS = {
         "install": "WantedBy=multi-user.target"},
 }
 # Boot is not about these.
-MASKED = ["systemd-timesyncd.service", "systemd-modules-load.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
-          "e2scrub_all.timer", "fstrim.timer", "motd-news.timer", "systemd-networkd.service", "systemd-resolved.service",
+MASKED = ["systemd-timesyncd.service", "systemd-modules-load.service", "apt-daily.timer", "apt-daily-upgrade.timer",
+          "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "motd-news.timer", "systemd-networkd.service", "systemd-resolved.service",
           "openvpn.service"]
 
 

@@ -33,8 +33,8 @@ def desktop(world, debs):
     # The display is none of ours: unpacked, without the 100 MB of OpenGL that apt would want beside it.
     for package in DISPLAY:
         found, = (machine.root / "var/cache/apt/archives").glob(f"{package}_*.deb")
-        subprocess.run(f"dpkg-deb --fsys-tarfile '{found}' | tar -x -C '{machine.root}' --keep-directory-symlink", shell=True,
-                       check=True)
+        subprocess.run(f"dpkg-deb --fsys-tarfile '{found}' | tar -x -C '{machine.root}' --keep-directory-symlink",
+                       shell=True, check=True)
     for name, line in (("passwd", "user:x:1000:1000:user:/home/user:/bin/sh"), ("group", "user:x:1000:"),
                        ("shadow", "user:*:20000::::::")):
         with open(machine.root / "etc" / name, "a", encoding="ascii") as file:

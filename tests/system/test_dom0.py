@@ -60,7 +60,8 @@ def wait_record(machine, made, probe, what):
     try:
         wait_until(lambda: probe(record(made)), 10 * SLOW, what, 0.02)
     except TimeoutError as error:
-        raise AssertionError(f"{what}: {made.keys('sys-net')}\n" + machine.run("qubes-network-serverd", "--status", check=False) +
+        raise AssertionError(f"{what}: {made.keys('sys-net')}\n" +
+                             machine.run("qubes-network-serverd", "--status", check=False) +
                              machine.run("journalctl", "-b", "-o", "cat", "-u", SERVERD)) from error
 
 

@@ -182,7 +182,8 @@ def test_platform_restarts_net(net):  # noqa: F811
             flow = Flow()
         machine.run("nft", "delete table ip qubes")  # and what a person may do
         machine.run("systemctl", "restart", "qubes-antispoof", "qubes-iptables")
-        machine.run("nft", f'add element ip qubes allowed {{ "vif11.0" . {WEB} }}; add element ip qubes downstream {{ {WEB} }}')
+        machine.run("nft", f'add element ip qubes allowed {{ "vif11.0" . {WEB} }}; '
+                           f'add element ip qubes downstream {{ {WEB} }}')
         wait_until(lambda: Flow().once(0.3), 20 * SLOW, "answers with tables that are new")
         qdb.rm(f"/network-server/{WEB}")
         wait_until(lambda: not Flow().once(0.3), 20 * SLOW, "closed")

@@ -166,8 +166,9 @@ def processes(machine, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_in_any_order(machine, provider, kind):
-    """Client, supervisor and owner are killed one after the other, in half of the orders (the other kind has the other half) and by systemctl as a whole, while a
-    qube talks: sealed at each look, nothing in clear, and the tunnel is back each time."""
+    """Client, supervisor and owner are killed one after the other, in half of the orders (the other kind has the other
+    half), and by systemctl as a whole, while a qube talks: sealed at each look, nothing in clear, and the tunnel is back
+    each time."""
     _server, (name, text) = start_server(provider, kind)
     machine.write(f"{PROFILES}/{name}", text)
     wire, asker = power_on(machine)
