@@ -206,6 +206,12 @@ class OpenvpnServer:
         return self.start()
 
 
+def _listens(path):
+    """A socket is there before it can be connected to; wg then asks the kernel instead."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        return tried.connect_ex(path) == 0
+
+
 class WireguardServer:
     """wireguard-go with one peer, who may send from and to every address."""
 
@@ -223,7 +229,7 @@ class WireguardServer:
         self.process = self.node.popen(["wireguard-go", "-f", self.device], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        env=loud)
-        wait_until(lambda: os.path.exists(control), 5 * SLOW, "wireguard-go")
+        wait_until(lambda: _listens(control), 5 * SLOW, "wireguard-go")
         path = f"{self.node.lab.work}/{self.device}.conf"
         with open(path, "w", encoding="ascii") as file:
             file.write(f"[Interface]\nPrivateKey = {private}\nListenPort = {self.port}\n"
