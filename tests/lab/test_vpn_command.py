@@ -107,6 +107,38 @@ def test_from_a_file_to_a_tunnel_and_down_again(qube, provider):
 
 
 @need_all
+def test_down_on_a_full_disk(qube, provider):
+    """It is done, cannot be remembered, and both are said."""
+    folder = f"{qube.node.folder}/profiles"
+    os.mkdir(folder, 0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", folder], check=True)
+    try:
+        connected(qube, provider)
+        filler = pathlib.Path(folder, ".filler")
+        with pytest.raises(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        done = qube.call("down")
+        assert done.returncode == FAILED and "disk is full" in done.stderr and "It is down now" in done.stderr
+        assert "connects again when this qube starts" in done.stderr
+        assert qube.call("status").returncode == SEALED
+        os.utime(f"{folder}/one.ovpn")      # the folder is looked at anew, where it says "up"
+        assert qube.call("import", f"{folder}/one.ovpn", "--name", "two").returncode == FAILED
+        assert qube.call("status").returncode == SEALED
+        assert qube.call("up").returncode == UP
+        assert qube.call("down").returncode == FAILED
+        os.unlink(filler)
+        done = qube.call("down")
+        assert done.returncode == 0, done.stderr
+        qube.supervisor.restart()
+        assert qube.call("status").returncode == SEALED
+    finally:
+        if qube.supervisor is not None:
+            qube.supervisor.stop()
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@need_all
 def test_profiles_are_named_ordered_and_deleted(qube, provider):
     file = connected(qube, provider)
     assert qube.call("import", file, "--name", "two").returncode == 0

@@ -48,6 +48,7 @@ static int keep_settings(struct manager *m, const struct folder_settings *s, con
     if (r < 0)
         return folder_error(r, ret_why);
     m->settings = *s;
+    m->down_unkept = false;
     m->status.wanted_up = !s->down;
     manager_publish(m);
     return 0;
@@ -77,6 +78,11 @@ int manager_up(struct manager *m, const char **ret_why)
 
     *ret_why = "";
     s.down = false;
+    if (m->down_unkept) { /* the file says it already, which a full disk would not let us write */
+        m->settings.down = m->down_unkept = false;
+        m->status.wanted_up = true;
+        manager_publish(m);
+    }
     if (m->settings.down) {
         int r = keep_settings(m, &s, ret_why);
 
@@ -97,10 +103,11 @@ int manager_down(struct manager *m, const char **ret_why)
     m->status.wanted_up = false;
     if (m->machine.state != STATE_UNCONFIGURED)
         manager_post(m, EVENT_DOWN);
-    if (s.down)
+    if (s.down && !m->down_unkept)
         return 0;
     s.down = true;
     r = folder_write_settings(m->folder, &s);
+    m->down_unkept = r < 0;
     manager_publish(m);
     return r < 0 ? folder_error(r, ret_why) : 0;
 }

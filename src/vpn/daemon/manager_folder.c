@@ -315,6 +315,7 @@ void manager_look_at_folder(struct manager *m)
     r = folder_list(m->folder, &m->list, findings);
     if (r >= 0)
         r = folder_read_settings(m->folder, &m->settings, findings);
+    m->settings.down |= m->down_unkept;
     for (size_t i = 0; i < findings->n; i++)
         log_warning("%s: %s: %s", m->config.folder, findings->list[i].word, findings->list[i].text);
     if (r >= 0)

@@ -49,6 +49,7 @@ struct manager {
     struct folder *folder;
     struct folder_list list;
     struct folder_settings settings;
+    bool down_unkept;          /* "down" is said and could not be written: the file says "up" */
     struct profile *profile;   /* in use; borrowed by the client while there is one */
     struct profile *candidate; /* takes its place at the next look-up */
     uint64_t digest, candidate_digest;
