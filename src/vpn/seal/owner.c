@@ -354,7 +354,7 @@ int owner_run(const struct owner_config *config)
     }
     if (r < 0 || o.seal.broken != 0 || (!o.seal.armed && config->seal.layers == LAYERS_ALL)) {
         log_error("Cannot seal (%s): forwarding %s. Needs root or CAP_NET_ADMIN, and nft at %s",
-                  r < 0 ? strerror(-r) : o.seal.why, switches_close_forwarding(),
+                  seal_strerror(&o.seal, r), switches_close_forwarding(),
                   config->nft_program);
         return 1;
     }

@@ -219,3 +219,11 @@ int seal_look(struct seal *s, struct items *ret_ops, char ret_switch[static 128]
     s->broken = layers_of(ret_ops) | unloaded(s);
     return r;
 }
+
+/* Without its modules the kernel knows no netlink of that family. */
+const char *seal_strerror(const struct seal *s, int r)
+{
+    if (r == -EPROTONOSUPPORT)
+        return "the kernel has no nftables: module nf_tables or nfnetlink is missing";
+    return r < 0 ? strerror(-r) : s->why;
+}

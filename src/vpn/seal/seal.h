@@ -34,5 +34,7 @@ void seal_close(struct seal *s);
 
 /* 0: s->armed tells. -errno: nothing could even be read. */
 int seal_pass(struct seal *s);
+/* Why it could not be armed, for people: r is what seal_pass() or seal_open() said. Borrowed. */
+const char *seal_strerror(const struct seal *s, int r);
 /* Reads and plans, changes nothing. The list of struct seal_op is the caller's. */
 int seal_look(struct seal *s, struct items *ret_ops, char ret_switch[static 128]);

@@ -66,7 +66,7 @@ static int arm_here(const struct owner_config *config, bool forget_wish)
     if (r == 0 && s.broken == 0 && config->seal.layers != LAYERS_ALL)
         return 3;
     log_error("Cannot seal (%s): forwarding %s. Needs root, and nft at %s",
-              r < 0 ? strerror(-r) : s.why, switches_close_forwarding(), config->nft_program);
+              seal_strerror(&s, r), switches_close_forwarding(), config->nft_program);
     return 1;
 }
 
