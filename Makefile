@@ -67,7 +67,7 @@ lab: deps
 
 check: deps
 	@CC=gcc $(MAKE) --no-print-directory all
-	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --quiet
+	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --quiet --timeout-multiplier $(SLUICE_SLOW)
 	@SLUICE_BUILD=$(BUILD) SLUICE_SLOW=$(SLUICE_SLOW) $(PYTEST) $(TESTS)
 
 leaks: deps
@@ -90,7 +90,7 @@ sanitize: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
 sanitize: deps
 	@CC=gcc $(MAKE) --no-print-directory all BUILD=build-sanitize \
 		SETUP='-Db_sanitize=address,undefined -Db_lundef=false'
-	@meson test -C build-sanitize --no-rebuild --print-errorlogs --quiet
+	@meson test -C build-sanitize --no-rebuild --print-errorlogs --quiet --timeout-multiplier $(SLUICE_SLOW)
 	@SLUICE_BUILD=build-sanitize SLUICE_SLOW=4 SLUICE_GRACEFUL=1 $(PYTEST) $(TESTS)
 
 # Not under valgrind: what looks at how nft is started, and what measures time.
