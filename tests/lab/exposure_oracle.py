@@ -238,7 +238,7 @@ class Oracle:
             return False
         if count == len(hops) and (hops[-1].live is None and self.model.netvm(hops[-1]) is not None):
             return False
-        return not any(target in self.connected[hop.name] for hop in hops[:count])
+        return not any(self._is_shut(hop, target) for hop in hops[:count])  # nor would answers come back
 
     def down(self, one, start, source, proto, port):
         """From hop number start of an exposure, where it came by a vif, down to its qube."""
@@ -248,7 +248,11 @@ class Oracle:
 
     def _enters(self, hops, source):
         """By their uplinks: addresses of a hop's own qubes do not come from there."""
-        return not any(source in self.connected[hop.name] or source in self.left.get(hop.name, ()) for hop in hops)
+        return not any(self._is_shut(hop, source) for hop in hops)
+
+    def _is_shut(self, hop, address):
+        """Does the platform let nothing of that address through by the hop's uplinks?"""
+        return address in self.connected[hop.name] or address in self.left.get(hop.name, ())
 
     def reaches(self, source, address, proto, port):
         """Does a connection from source (a Vm, or the address of a LAN host) arrive? None: not looked at."""
