@@ -204,10 +204,13 @@ static bool is_taken(const struct seal_model *m, size_t at)
     for (size_t i = 0; i < m->addrs.n; i++)
         if (addr_equal(&ITEMS(&m->addrs, struct rt_addr)[i].prefix.addr, &p->dst.addr))
             return true;
-    for (size_t i = 0; i < m->paths.n; i++)
-        if (addr_equal(&paths[i].dst.addr, &p->dst.addr) && model_leads_to_qube(m, &paths[i]) &&
-            (paths[i].metric < p->metric || (paths[i].metric == p->metric && i < at)))
+    for (size_t i = 0; i < m->paths.n; i++) {
+        bool first = i < at ? paths[i].metric <= p->metric : paths[i].metric < p->metric;
+
+        if (first && addr_equal(&paths[i].dst.addr, &p->dst.addr) &&
+            model_leads_to_qube(m, &paths[i]))
             return true;
+    }
     return false;
 }
 
