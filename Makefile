@@ -188,4 +188,4 @@ guest-test: deps
 	@SLUICE_BUILD=$(BUILD) $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider tests/system/test_guest.py $(SYSTEM)
 
 clean:
-	@rm -rf dist build build-install-vm build-install-dom0 build-analyze build-clang build-cppcheck build-fuzz build-sanitize
+	@rm -rf dist dist-* build build-install-vm build-install-dom0 build-analyze build-clang build-cppcheck build-fuzz build-sanitize
