@@ -180,7 +180,7 @@ system-test: deps
 	@SLUICE_BUILD=$(BUILD) SLUICE_SUITES='$(SLUICE_SUITES)' $(SANDBOX) $(PYTHON) -m pytest -q -p no:cacheprovider \
 		tests/system $(SYSTEM)
 
-# A minute for root and first boot, once; then without the network of this machine.
+# Some minutes for root and first boot, once; then without the network of this machine.
 guest-test: deps
 	@lab/deps.sh guest
 	@$(MAKE) --no-print-directory all

@@ -104,6 +104,8 @@ class Pull(Flow):
 class Ask(Flow):
     """Client of an echo server (serve_tcp): asks, waits for the answer, asks again. peer: its address seen there."""
 
+    pace = 0.003                        # seconds before the next question
+
     def __init__(self, node, addr, port, source=None):
         connection = node.connect_tcp(addr, port, 2.0 * SLOW, source)
         self.peer = connection.peer
@@ -117,7 +119,7 @@ class Ask(Flow):
             if not self.socket.recv(1):
                 return
             self.count += 1
-            time.sleep(0.003)
+            time.sleep(self.pace)
 
 
 class Datagrams(Flow):

@@ -21,7 +21,7 @@ BEGIN, END = "<!-- packaging/closure.py -->", "<!-- end -->"
 # What qubes-core-agent-networking brings that is Debian's, and what any qube runs on; with essential packages. Less than a real
 # template has, so that nothing of ours hides behind it.
 BASE = "systemd systemd-sysv dbus nftables conntrack iproute2 socat tinyproxy python3".split()
-# design.md section 3: what may come with us.
+# The libraries a package of ours may bring; another one needs a reason in ARCHITECTURE.md.
 LIBRARIES = {"libjansson4", "libmnl0", "libnftnl11", "libcares2", "libc-ares2", "libsmartcols1", "libsystemd0", "libc6"}
 ALLOWED = LIBRARIES | {"nftables", "systemd", "init-system-helpers"}
 OURS = ["qubes-network-server", "qubes-network-server-inbound", "qubes-vpn", "qubes-vpn-desktop", "qubes-network-server-dom0"]

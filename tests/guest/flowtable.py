@@ -3,7 +3,6 @@
 
 import os
 import re
-import time
 
 from lab.flows import Ask
 
@@ -58,12 +57,6 @@ def by_rules(node):
 
 
 class Talk(Ask):
-    """Asks, waits for the answer, and takes its time."""
+    """Takes its time."""
 
-    def _work(self):
-        while not self._stop:
-            self.socket.sendall(b"x")
-            if not self.socket.recv(1):
-                return
-            self.count += 1
-            time.sleep(PACE)
+    pace = PACE

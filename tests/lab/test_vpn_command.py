@@ -120,7 +120,7 @@ def test_down_on_a_full_disk(qube, provider):
                 file.write(b"x" * 4096)
         done = qube.call("down")
         assert done.returncode == FAILED and "disk is full" in done.stderr and "It is down now" in done.stderr
-        assert "connects again when this qube starts" in done.stderr
+        assert "connects again when the service starts" in done.stderr
         assert qube.call("status").returncode == SEALED
         os.utime(f"{folder}/one.ovpn")      # the folder is looked at anew, where it says "up"
         assert qube.call("import", f"{folder}/one.ovpn", "--name", "two").returncode == FAILED
@@ -130,6 +130,7 @@ def test_down_on_a_full_disk(qube, provider):
         os.unlink(filler)
         done = qube.call("down")
         assert done.returncode == 0, done.stderr
+        assert qube.call("down").returncode == 0
         qube.supervisor.restart()
         assert qube.call("status").returncode == SEALED
     finally:

@@ -141,6 +141,7 @@ static void test_answers_in_one_clean_line(void **state)
                            "a b\xef\xbf\xbd[1m"));
     assert_null(strchr(text, '\n'));
     assert_true(strlen(look_failure("", endless, text, sizeof(text))) < sizeof(text));
+    assert_string_equal(look_failure("Unkept", "blocked, but", text, sizeof(text)), "blocked, but");
     assert_null(strstr(look_failure("Denied", "secret reason", text, sizeof(text)), "secret"));
     assert_non_null(strstr(look_failure("", NULL, text, sizeof(text)), "did not work"));
     assert_non_null(strstr(look_verdict(true, text, sizeof(text)), "passed"));

@@ -92,7 +92,11 @@ static void on_done(void *data, const json_t *results, const char *error_name, c
         t->results = json_incref((json_t *)results);
         return;
     }
-    terminal_say(_("The VPN service refused this: %s."), words_said(error, text, sizeof(text)));
+    (void)words_said(error, text, sizeof(text));
+    if (strcmp(error_name, "Unkept") == 0) /* it is done */
+        terminal_say("%s", text);
+    else
+        terminal_say(_("The VPN service refused this: %s."), text);
     if (strcmp(error_name, "Denied") == 0)
         terminal_say("%s", _("Try it with sudo before this program."));
 }

@@ -67,6 +67,8 @@ void window_called(void *data, const json_t *results, const char *error_name, co
         return;
     if (strcmp(error_name, "Denied") == 0)
         text = g_strdup_printf(_("Not done: this was not permitted. (%s)"), error);
+    else if (strcmp(error_name, "Unkept") == 0)
+        text = g_strdup(error); /* it is done */
     else
         text = g_strdup_printf(_("Not done: %s"), error);
     window_tell(w, text);

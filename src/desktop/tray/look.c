@@ -98,6 +98,8 @@ char *look_failure(const char *error_name, const char *error, char *buf, size_t 
 
     if (strcmp(error_name, "Denied") == 0)
         return words_clean(_("That is not allowed from here."), buf, size);
+    if (strcmp(error_name, "Unkept") == 0) /* it is done */
+        return words_said(error, buf, size);
     (void)words_clean(error != NULL ? error : "", said, sizeof(said));
     (void)snprintf(text, sizeof(text), _("That did not work: %s"), said);
     return words_clean(text, buf, size);

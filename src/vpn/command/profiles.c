@@ -143,18 +143,6 @@ int command_up(const struct command_options *o)
     return r;
 }
 
-/* The supervisor seals first and then writes down that it shall be so: of these the second fails. */
-static bool is_down_all_the_same(struct line *l)
-{
-    struct line copy = *l; /* the error is still to be told */
-    json_t *status = NULL;
-    bool down = line_get_all(&copy, &status) >= 0 &&
-                json_is_false(json_object_get(status, "wanted_up"));
-
-    json_decref(status);
-    return down;
-}
-
 int command_down(const struct command_options *o)
 {
     struct line l;
@@ -163,11 +151,9 @@ int command_down(const struct command_options *o)
     if (r != COMMAND_OK)
         return r;
     r = line_call(&l, NULL, "Down", "");
-    if (r < 0 && is_down_all_the_same(&l)) {
+    if (r < 0 && strcmp(l.error_name, "Unkept") == 0) {
         say_failed("It is down now, and sealed: nothing of the qubes behind leaves.",
-                   "Next: free space in /rw, then qubes-vpn down once more",
-                   "cannot remember it, so it connects again when this qube starts: %s",
-                   l.error[0] != '\0' ? l.error : strerror(-r));
+                   "Next: free space in /rw, then qubes-vpn down once more", "%s", l.error);
         line_close(&l);
         return COMMAND_FAILED;
     }

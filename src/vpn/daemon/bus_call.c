@@ -66,6 +66,8 @@ static const char *error_name(int error)
         return BUS_ERROR "Denied";
     case -ENOTCONN:
         return BUS_ERROR "NoSeal";
+    case MANAGER_UNKEPT:
+        return BUS_ERROR "Unkept";
     case -EINVAL:
     case -EBADF:
     case -E2BIG:

@@ -128,6 +128,8 @@ void manager_poll(struct manager *m);
 
 /* up is also "try now" while a back-off runs or after FAILED. The wish is kept over restarts. */
 int manager_up(struct manager *m, const char **ret_why);
+/* MANAGER_UNKEPT: it is down and sealed, but the wish could not be written. Repeated, it is tried again. */
+#define MANAGER_UNKEPT (-EUCLEAN)
 int manager_down(struct manager *m, const char **ret_why);
 int manager_use(struct manager *m, const char *name, const char **ret_why);
 

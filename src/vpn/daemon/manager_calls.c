@@ -43,12 +43,11 @@ static int folder_error(int error, const char **ret_why)
 
 static int keep_settings(struct manager *m, const struct folder_settings *s, const char **ret_why)
 {
-    int r = folder_write_settings(m->folder, s);
+    int r = manager_write_settings(m, s);
 
     if (r < 0)
         return folder_error(r, ret_why);
     m->settings = *s;
-    m->down_unkept = false;
     m->status.wanted_up = !s->down;
     manager_publish(m);
     return 0;
@@ -106,10 +105,17 @@ int manager_down(struct manager *m, const char **ret_why)
     if (s.down && !m->down_unkept)
         return 0;
     s.down = true;
-    r = folder_write_settings(m->folder, &s);
+    r = manager_write_settings(m, &s);
     m->down_unkept = r < 0;
     manager_publish(m);
-    return r < 0 ? folder_error(r, ret_why) : 0;
+    if (r == -ENOSPC)
+        return refuse(ret_why, MANAGER_UNKEPT,
+                      "it is blocked now, but the disk is full, so this cannot be remembered: it "
+                      "connects again when the service starts again");
+    return r < 0 ? refuse(ret_why, MANAGER_UNKEPT,
+                          "it is blocked now, but the folder of profiles cannot be written, so this "
+                          "cannot be remembered: it connects again when the service starts again")
+                 : 0;
 }
 
 static const char *find(struct manager *m, const char *name, const char **ret_why)

@@ -298,9 +298,18 @@ static void keep_in_use(struct manager *m, const char **chosen)
         return;
     *chosen = name;
     (void)snprintf(m->settings.profile, sizeof(m->settings.profile), "%s", name);
-    r = folder_write_settings(m->folder, &m->settings);
+    r = manager_write_settings(m, &m->settings);
     log_notice("Several profiles now: %s stays in use%s. Another one: qubes-vpn use NAME", name,
                r < 0 ? ", until the next start (the choice cannot be written)" : "");
+}
+
+int manager_write_settings(struct manager *m, const struct folder_settings *s)
+{
+    int r = folder_write_settings(m->folder, s);
+
+    if (r >= 0)
+        m->down_unkept = false;
+    return r;
 }
 
 void manager_look_at_folder(struct manager *m)

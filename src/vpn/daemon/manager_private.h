@@ -49,7 +49,7 @@ struct manager {
     struct folder *folder;
     struct folder_list list;
     struct folder_settings settings;
-    bool down_unkept;          /* "down" is said and could not be written: the file says "up" */
+    bool down_unkept;          /* "down" is wished and could not be written: the file says "up" */
     struct profile *profile;   /* in use; borrowed by the client while there is one */
     struct profile *candidate; /* takes its place at the next look-up */
     uint64_t digest, candidate_digest;
@@ -119,6 +119,8 @@ __attribute__((format(printf, 2, 3))) void manager_phase(struct manager *m, cons
                                                          ...);
 __attribute__((format(printf, 2, 3))) void manager_error(struct manager *m, const char *format,
                                                          ...);
+/* folder_write_settings(), and what was not kept is kept now. */
+int manager_write_settings(struct manager *m, const struct folder_settings *s);
 void manager_publish(struct manager *m); /* soon, once: manager_tell_status() */
 void manager_tell_status(struct manager *m);
 void manager_tell(struct manager *m, enum vpn_event event, const char *text);

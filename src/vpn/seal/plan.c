@@ -169,7 +169,6 @@ static struct path path_to(uint8_t family, uint32_t table, uint8_t type, uint32_
                          .metric = metric, .dst = {.addr = {.family = family}}};
 }
 
-/* Does a route of table main go by a link of this kind? */
 static int copy_path(const struct path *from, uint32_t table, struct items *ret)
 {
     struct path path = *from;
