@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qubes-network-serverd through what happens to qubes: after each event exactly the records with an owner stand."""
 
+import json
+import signal
+from contextlib import contextmanager
+
 import pytest
 
 from lab.qubesd import FLAVOURS
@@ -239,6 +243,51 @@ def test_ip_changed_and_restarted_unseen(web):
     web.dom0.start("web")
     web.serverd.start()
     web.exposed(B)
+
+
+def readings(web):
+    return json.loads(web.serverd.call("--status", "--json").stdout)["full_readings"]
+
+
+@contextmanager
+def stream_lost(web):
+    """The daemon hears nothing of what happens here, and begins to listen again after it."""
+    web.serverd.process.send_signal(signal.SIGSTOP)
+    web.dom0.cut_stream()
+    yield
+    web.serverd.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def stopped(web):
+    web.serverd.stop()
+    yield
+    web.serverd.start()
+
+
+@pytest.mark.parametrize("unheard", [stream_lost, stopped])
+def test_ip_changed_and_attached_unheard(web, unheard):
+    """Same life, same net qube: only its own QubesDB tells that it has got the new address."""
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    with unheard(web):
+        web.dom0.set_netvm("web", None)
+        web.dom0.set_netvm("web", "sys-fw")
+    web.exposed(B)
+    web.serverd.restart()
+    web.exposed(B)
+
+
+@pytest.mark.parametrize("told", ["10.137.0.6", "", "10.137.0.99/32", B + " "])
+def test_ip_changed_and_the_qube_tells_tales(web, told):
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    web.dom0.qdb("web").write("/qubes-ip", told)
+    before = readings(web)
+    web.serverd.process.send_signal(signal.SIGHUP)
+    web.wait(lambda: readings(web) > before, "reading")
+    web.wait(web.later(0.3), "time to pass")
+    web.exposed(A)
 
 
 @pytest.mark.parametrize("text", ["", "v=1\n", "v=2\nweb 1 - - -\n", "nonsense", "v=1\nweb x sys-fw 1.2.3.4 -\n",

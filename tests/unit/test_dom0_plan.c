@@ -86,6 +86,8 @@ static void test_order(void **state)
     put(&p, "/network-server/10.1.1.1", "x");
     put(&p, "/qubes-routing-method/10.1.1.1", "forward");
     put(&p, "/qubes-firewall/10.1.1.1/policy", "accept");
+    put(&p, "/qubes-ip", "10.137.0.5"); /* qubesd's */
+    put(&p, "/qubes-ip6", "fd09::5");
     expect(&p, wishes, ARRAY_SIZE(wishes), 0,
            "remove /qubes-routing-method/10.1.1.1\n"
            "write /qubes-firewall/10.1.1.1/policy = drop\n"
@@ -213,6 +215,10 @@ static void test_what_is_wanted(void **state)
     assert_true(present_wants("/qubes-routing-method/x"));
     assert_true(present_wants("/qubes-firewall/x/policy"));
     assert_true(present_wants("/qubes-firewall/x/0000"));
+    assert_true(present_wants("/qubes-ip"));
+    assert_true(present_wants("/qubes-ip6"));
+    assert_false(present_wants("/qubes-ip/x"));
+    assert_false(present_wants("/qubes-iptables"));
     assert_false(present_wants("/qubes-firewall/x"));
     assert_false(present_wants("/qubes-firewall/x/"));
     assert_false(present_wants("/network-server-other"));

@@ -14,7 +14,7 @@
 #define ACCURACY_USEC     1
 #define QUEUE_MAX         (QDB_CONN_QUEUE_MAX - 2 * HOP_FETCHES_MAX)
 
-static const char *const prefixes[] = {PRESENT_MARKER, PRESENT_FIREWALL, PRESENT_OLDER};
+static const char *const prefixes[] = {PRESENT_MARKER, PRESENT_FIREWALL, PRESENT_OLDER, PRESENT_IP};
 
 static void timer_set(struct hop *h, uint64_t usec)
 {

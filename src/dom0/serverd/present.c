@@ -31,11 +31,16 @@ static const char *firewall_name(const char *path)
     return slash && slash[1] && slash > path + strlen(PRESENT_FIREWALL) ? slash : NULL;
 }
 
+bool present_is_address(const char *path)
+{
+    return strcmp(path, PRESENT_IP) == 0 || strcmp(path, PRESENT_IP6) == 0;
+}
+
 bool present_wants(const char *path)
 {
     return strcmp(path, PRESENT_MARKER) == 0 || strcmp(path, PRESENT_INBOUND) == 0 ||
            begins(path, PRESENT_RECORDS) || begins(path, PRESENT_OLDER) ||
-           firewall_name(path) != NULL;
+           present_is_address(path) || firewall_name(path) != NULL;
 }
 
 size_t present_from(const struct present *p, const char *path)

@@ -6,6 +6,7 @@
  *
  *     /network-server  /network-server-inbound  /network-server/ADDR  /qubes-routing-method/ADDR
  *     /qubes-firewall/ADDR/policy  /qubes-firewall/ADDR/NNNN
+ *     /qubes-ip  /qubes-ip6        (qubesd's, never written: what it told the qube when it was attached)
  */
 #pragma once
 
@@ -25,6 +26,8 @@
 #define PRESENT_OLDER    "/qubes-routing-method/"
 #define PRESENT_FIREWALL "/qubes-firewall/"
 #define PRESENT_POLICY   "/policy"
+#define PRESENT_IP       "/qubes-ip"
+#define PRESENT_IP6      "/qubes-ip6"
 
 struct present_key {
     char path[WISH_PATH_MAX];
@@ -40,8 +43,9 @@ struct present {
 
 void present_done(struct present *p);
 
-/* Is the path one of those above? */
+/* Is the path one of those above? One of the last two? */
 bool present_wants(const char *path);
+bool present_is_address(const char *path);
 
 const struct present_key *present_find(const struct present *p, const char *path);
 /* The first key not before this path; p->n: none. */
