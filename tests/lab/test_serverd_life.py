@@ -278,6 +278,17 @@ def test_ip_changed_and_attached_unheard(web, unheard):
     web.exposed(B)
 
 
+@pytest.mark.parametrize("unheard", [stream_lost, stopped])
+def test_ip_changed_and_net_qube_restarted_unheard(web, unheard):
+    """Its clients are attached anew, and nothing is written into their QubesDB."""
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    with unheard(web):
+        web.dom0.kill("sys-fw")
+        web.dom0.start("sys-fw")
+    web.exposed(B)
+
+
 @pytest.mark.parametrize("told", ["10.137.0.6", "", "10.137.0.99/32", B + " "])
 def test_ip_changed_and_the_qube_tells_tales(web, told):
     web.dom0.set_property("web", "ip", B)

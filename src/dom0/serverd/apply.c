@@ -119,6 +119,11 @@ static void keep_live(struct manager *m)
         return;
     if (r >= 0)
         r = live_parse((struct str){text, len}, &live);
+    if (r >= 0) {
+        live_done(&m->live);
+        m->live = live;
+        live = (struct live){0};
+    }
     if (r >= 0 && !m->config.dry_run)
         r = live_save(m->live_path, text, len);
     if (r < 0) {
@@ -126,9 +131,6 @@ static void keep_live(struct manager *m)
                     "they ran are not exposed", m->live_path, strerror(-r));
         return;
     }
-    live_done(&m->live);
-    m->live = live;
-    live = (struct live){0};
     free(m->live_text);
     m->live_text = TAKE_PTR(text);
 }

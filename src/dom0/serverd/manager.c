@@ -48,9 +48,19 @@ static void tell_ready(struct manager *m)
 
 /* ---- what readings tell ---- */
 
+/* Runs, and not in the life it was seen in last: what is behind it was attached anew. */
+static bool is_another_life(const struct manager *m, const char *netvm)
+{
+    const struct qube *q = netvm[0] ? tree_find(m->tree, str_from(netvm)) : NULL;
+    const struct live_entry *e = q ? live_find(&m->live, netvm) : NULL;
+
+    return q && q->xid[0] != 0 && (!e || e->xid != q->xid[0]);
+}
+
 /*
  * Where a qube is attached that was just read: as it was when it was read first in this life, or
- * after the last change of its net qube. A kept attachment of another domain id is of another life.
+ * after the last change or start of its net qube. A kept attachment of another domain id is of
+ * another life.
  */
 static void settle_attachment(struct manager *m, struct qube *q)
 {
@@ -69,7 +79,8 @@ static void settle_attachment(struct manager *m, struct qube *q)
         qube_detach(q);
     else if (!q->live.known)
         q->live = e->at;
-    if (!q->live.known || q->changing || strcmp(q->live.netvm, q->netvm) != 0)
+    if (!q->live.known || q->changing || strcmp(q->live.netvm, q->netvm) != 0 ||
+        is_another_life(m, q->live.netvm))
         qube_attach(q);
     q->changing = false;
 }

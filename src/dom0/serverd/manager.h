@@ -52,7 +52,7 @@ struct manager {
     struct hops *hops;
     struct control_server *control;
     struct wished wished;
-    struct live live;      /* as in the file */
+    struct live live;      /* as in the file, or as it should be there */
     char *live_path, *live_text, *control_path; /* owned */
     struct reload *reloads; /* owned */
     size_t n_reloads, reloads_capacity;
