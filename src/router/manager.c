@@ -110,7 +110,8 @@ static void note_planned(struct manager *m, struct planned *planned)
     watch_slot(m, slot);
     if (news)
         slot->changed = m->model->now;
-    if (r == 0 && planned->verdict == VERDICT_OPEN && planned->claim->record.log)
+    if (r == 0 && planned->claim != NULL && planned->verdict == VERDICT_OPEN &&
+        planned->claim->record.log)
         peers_listen(m);
     if (news)
         report_change(m->model, slot, before);

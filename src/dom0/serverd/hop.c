@@ -329,9 +329,7 @@ void hop_check(struct hop *h)
 
 void hop_reread(struct hop *h)
 {
-    if (h->state == HOP_DOWN)
-        timer_set(h, 0);
-    else if (h->state == HOP_READY)
+    if (h->state != HOP_READING)
         timer_set(h, 0);
     h->reread = h->state != HOP_DOWN;
 }
