@@ -232,33 +232,45 @@ BY_HAND = "the same client without Sluice"
 NAMES = {"openvpn": "OpenVPN", "wireguard": "WireGuard (wireguard-go)"}
 
 
-def measure_rates(report, kind, quick):
-    """Both sides in turns, first one then the other; the ratio is the median of the ratios of neighbours."""
-    ours, hand = Side(kind, True), Side(kind, False)
+KINDS = (("TCP from a qube", "Mbit/s", lambda side: side.tcp(1)),
+         ("TCP to a qube", "Mbit/s", lambda side: side.tcp(1, "-R")),
+         (f"UDP of {SMALL} bytes from a qube, all that fits", "thousand packets/s", lambda side: side.udp(1, 1000000)))
+
+
+def _measure_pair(kind, rounds, values):
+    """Two networks side by side, in turns, first one then the other. values: per what is measured (ours, by hand)."""
+    sides = Side(kind, True), Side(kind, False)
     try:
-        for side in (ours, hand):
+        for side in sides:
             side.serve()
             side.tcp(1)
-        seconds, rounds = (1, 2) if quick else (2, 7)
-        kinds = (("TCP from a qube", "Mbit/s", lambda side: side.tcp(seconds)),
-                 ("TCP to a qube", "Mbit/s", lambda side: side.tcp(seconds, "-R")),
-                 (f"UDP of {SMALL} bytes from a qube, all that fits", "thousand packets/s",
-                  lambda side: side.udp(seconds, 1000000)))
-        for what, unit, run in kinds:
-            values = {ours: [], hand: []}
-            for number in range(rounds):
-                for side in ((ours, hand) if number % 2 else (hand, ours)):
-                    values[side].append(side.with_cpu(run))
-            for which, tail in enumerate(("", ", for each second of CPU time on its way")):
-                mine, other = ([pair[which] for pair in values[side]] for side in (ours, hand))
-                ratio = statistics.median(a / b for a, b in zip(mine, other))
-                report.rate(f"{NAMES[kind]}: {what}{tail}", mine, unit, ratio, GOAL_RATE, BY_HAND, other)
-        costs = [(ours.cost(seconds), hand.cost(seconds)) for _ in range(rounds)]
-        report.row(f"{NAMES[kind]}: CPU time of the client for one packet of 10,000 small ones a second",
-                   [cost for cost, _ in costs], "µs", None, [cost for _, cost in costs], BY_HAND)
+        for number in range(rounds):
+            for what, _unit, run in KINDS:
+                pair = [None, None]
+                for which in ((0, 1), (1, 0))[number % 2]:
+                    pair[which] = sides[which].with_cpu(run)
+                values[what].append(pair)
+            values["cost"].append([side.cost(1) for side in sides])
     finally:
-        ours.close()
-        hand.close()
+        for side in sides:
+            side.close()
+
+
+def measure_rates(report, kind, quick):
+    """The ratio is the median of the ratios of neighbours; networks are made anew several times, because two of the same
+    making differ by some per cent for as long as they live."""
+    pairs, rounds = (1, 2) if quick else (6, 3)
+    values = {what: [] for what in [what for what, _unit, _run in KINDS] + ["cost"]}
+    for _ in range(pairs):
+        _measure_pair(kind, rounds, values)
+    for what, unit, _run in KINDS:
+        for which, tail in enumerate(("", ", for each second of CPU time on its way")):
+            mine, other = ([pair[side][which] for pair in values[what]] for side in (0, 1))
+            ratio = statistics.median(a / b for a, b in zip(mine, other))
+            report.rate(f"{NAMES[kind]}: {what}{tail}", mine, unit, ratio, GOAL_RATE, BY_HAND, other)
+    mine, other = ([pair[side] for pair in values["cost"]] for side in (0, 1))
+    report.row(f"{NAMES[kind]}: CPU time of the client for one packet of 10,000 small ones a second", mine, "µs", None,
+               other, BY_HAND)
 
 
 def measure_up(report, kind, quick):
