@@ -2,7 +2,9 @@
 """qubes-network-serverd through what happens to qubes: after each event exactly the records with an owner stand."""
 
 import json
+import os
 import signal
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -249,6 +251,14 @@ def readings(web):
     return json.loads(web.serverd.call("--status", "--json").stdout)["full_readings"]
 
 
+def read_again(web):
+    """Everything, and what follows from it."""
+    before = readings(web)
+    web.serverd.process.send_signal(signal.SIGHUP)
+    web.wait(lambda: readings(web) > before, "reading")
+    web.wait(web.later(0.3), "time to pass")
+
+
 @contextmanager
 def stream_lost(web):
     """The daemon hears nothing of what happens here, and begins to listen again after it."""
@@ -289,16 +299,104 @@ def test_ip_changed_and_net_qube_restarted_unheard(web, unheard):
     web.exposed(B)
 
 
-@pytest.mark.parametrize("told", ["10.137.0.6", "", "10.137.0.99/32", B + " "])
+@pytest.mark.parametrize("unheard", [stream_lost, stopped])
+def test_net_qube_restarted_and_ip_changed_unheard(web, unheard):
+    """The other way round: by then the vif was there."""
+    with unheard(web):
+        web.dom0.kill("sys-fw")
+        web.dom0.start("sys-fw")
+        web.dom0.set_property("web", "ip", B)
+    read_again(web)
+    web.exposed(A)
+
+
+@pytest.mark.parametrize("unheard", [stream_lost, stopped])
+@pytest.mark.parametrize("first", [A, B])
+def test_moved_and_ip_changed_unheard(web, unheard, first):
+    with unheard(web):
+        if first == B:
+            web.dom0.set_property("web", "ip", B)
+        web.dom0.set_netvm("web", "sys-fw2")
+        web.dom0.set_property("web", "ip", B)
+    web.settle(("web", first, ["sys-fw2", "sys-net"]))
+    read_again(web)
+    web.settle(("web", first, ["sys-fw2", "sys-net"]))
+
+
+@pytest.mark.parametrize("unheard", [stream_lost, stopped])
+def test_ip_changed_and_attached_unheard_behind_another_address(web, unheard):
+    """/qubes-ip is what the qube itself believes (net.fake-ip)."""
+    web.dom0.set_feature("web", "net.fake-ip", "192.168.1.128")
+    web.dom0.set_property("web", "ip", B)
+    with unheard(web):
+        web.dom0.kill("sys-fw")
+        web.dom0.start("sys-fw")
+    web.exposed(B)
+
+
+@pytest.mark.parametrize("state", ["Dying", "Crashed", "NA", "Suspended"])
+def test_net_qube_in_a_strange_state_for_a_while(web, state):
+    """It goes on in the same life, so nobody was attached anew."""
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    web.dom0["sys-fw"].state = state
+    read_again(web)
+    web.dom0["sys-fw"].state = "Running"
+    read_again(web)
+    web.exposed(A)
+
+
+@pytest.mark.parametrize("told", [B, "10.137.0.6", "", "10.137.0.99/32"])
 def test_ip_changed_and_the_qube_tells_tales(web, told):
+    """It was never attached with another address, whatever it says."""
     web.dom0.set_property("web", "ip", B)
     web.exposed(A)
     web.dom0.qdb("web").write("/qubes-ip", told)
-    before = readings(web)
-    web.serverd.process.send_signal(signal.SIGHUP)
-    web.wait(lambda: readings(web) > before, "reading")
-    web.wait(web.later(0.3), "time to pass")
+    read_again(web)
     web.exposed(A)
+
+
+def test_a_liar_takes_nothing_from_another(web):
+    web.dom0.start("other")
+    web.dom0.set_property("web", "ip", B)
+    web.dom0.set_property("other", "ip", A)
+    web.exposed(A)
+    web.dom0.qdb("other").write("/qubes-ip", A)
+    read_again(web)
+    web.exposed(A)
+
+
+@pytest.mark.parametrize("who", ["web", "sys-fw"])
+def test_dies_before_its_questions_are_answered(web, who):
+    """Its QubesDB, or its net qube's, answers late; by then a reading has found it halted, and goes on."""
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    with stream_lost(web):
+        web.dom0.set_netvm("web", None)
+        web.dom0.set_netvm("web", "sys-fw")
+        server = web.dom0[who].process.pid
+        os.kill(server, signal.SIGSTOP)
+    web.wait(lambda: "reading everything" in web.serverd.log, "reading")
+    serve = web.dom0.qubesd.serve
+    held = threading.Event()
+
+    def late(method, arg, dest, payload):
+        if dest == "other" and method.endswith("GetAll"):
+            held.wait(10)
+        return serve(method, arg, dest, payload)
+
+    web.dom0["web"].state = "Halted"
+    web.dom0.qubesd.serve = late
+    web.dom0.qubesd.slow = lambda method, arg: True
+    web.serverd.process.send_signal(signal.SIGHUP)
+    web.wait(web.later(1), "the reading to come past web")
+    os.kill(server, signal.SIGCONT)
+    web.wait(web.later(0.5), "the answers")
+    held.set()
+    web.settle()
+    web.dom0["web"].state = "Running"
+    read_again(web)
+    web.exposed(B)
 
 
 @pytest.mark.parametrize("text", ["", "v=1\n", "v=2\nweb 1 - - -\n", "nonsense", "v=1\nweb x sys-fw 1.2.3.4 -\n",

@@ -87,7 +87,7 @@ static void test_order(void **state)
     put(&p, "/qubes-routing-method/10.1.1.1", "forward");
     put(&p, "/qubes-firewall/10.1.1.1/policy", "accept");
     put(&p, "/qubes-ip", "10.137.0.5"); /* qubesd's */
-    put(&p, "/qubes-ip6", "fd09::5");
+    put(&p, "/mapped-ip/10.137.0.5/visible-ip", "10.137.0.5");
     expect(&p, wishes, ARRAY_SIZE(wishes), 0,
            "remove /qubes-routing-method/10.1.1.1\n"
            "write /qubes-firewall/10.1.1.1/policy = drop\n"
@@ -216,8 +216,11 @@ static void test_what_is_wanted(void **state)
     assert_true(present_wants("/qubes-firewall/x/policy"));
     assert_true(present_wants("/qubes-firewall/x/0000"));
     assert_true(present_wants("/qubes-ip"));
-    assert_true(present_wants("/qubes-ip6"));
+    assert_true(present_wants("/mapped-ip/10.137.0.5/visible-ip"));
+    assert_false(present_wants("/mapped-ip/10.137.0.5/visible-gateway"));
+    assert_false(present_wants("/mapped-ip/visible-ip"));
     assert_false(present_wants("/qubes-ip/x"));
+    assert_false(present_wants("/qubes-ip6"));
     assert_false(present_wants("/qubes-iptables"));
     assert_false(present_wants("/qubes-firewall/x"));
     assert_false(present_wants("/qubes-firewall/x/"));

@@ -14,7 +14,8 @@
 #define ACCURACY_USEC     1
 #define QUEUE_MAX         (QDB_CONN_QUEUE_MAX - 2 * HOP_FETCHES_MAX)
 
-static const char *const prefixes[] = {PRESENT_MARKER, PRESENT_FIREWALL, PRESENT_OLDER, PRESENT_IP};
+static const char *const prefixes[] = {PRESENT_MARKER, PRESENT_FIREWALL, PRESENT_OLDER, PRESENT_IP,
+                                       PRESENT_MAPPED};
 
 static void timer_set(struct hop *h, uint64_t usec)
 {
@@ -143,7 +144,7 @@ static void on_read(const struct qdb_message *answer, void *user)
         r = present_remove(&h->present, answer->path);
     if (r == -ENOMEM)
         hop_fail(h, r);
-    else if (r > 0)
+    else if (r > 0 && !present_is_qubesds(answer->path))
         h->hops->config.changed(h, h->hops->config.user);
 }
 

@@ -48,19 +48,9 @@ static void tell_ready(struct manager *m)
 
 /* ---- what readings tell ---- */
 
-/* Runs, and not in the life it was seen in last: what is behind it was attached anew. */
-static bool is_another_life(const struct manager *m, const char *netvm)
-{
-    const struct qube *q = netvm[0] ? tree_find(m->tree, str_from(netvm)) : NULL;
-    const struct live_entry *e = q ? live_find(&m->live, netvm) : NULL;
-
-    return q && q->xid[0] != 0 && (!e || e->xid != q->xid[0]);
-}
-
 /*
  * Where a qube is attached that was just read: as it was when it was read first in this life, or
- * after the last change or start of its net qube. A kept attachment of another domain id is of
- * another life.
+ * after the last change of its net qube. A kept attachment of another domain id is of another life.
  */
 static void settle_attachment(struct manager *m, struct qube *q)
 {
@@ -68,7 +58,7 @@ static void settle_attachment(struct manager *m, struct qube *q)
 
     if (!qube_is_alive(q)) {
         qube_detach(q);
-        q->changing = false;
+        q->changing = q->doubted = false;
         return;
     }
     if (q->changing && changes_go_on(m, q->name))
@@ -79,57 +69,10 @@ static void settle_attachment(struct manager *m, struct qube *q)
         qube_detach(q);
     else if (!q->live.known)
         q->live = e->at;
-    if (!q->live.known || q->changing || strcmp(q->live.netvm, q->netvm) != 0 ||
-        is_another_life(m, q->live.netvm))
+    if (!q->live.known || q->changing)
         qube_attach(q);
     q->changing = false;
-}
-
-/* Of this family its vif has another address than the property. */
-static bool is_readdressed(const struct qube *q, unsigned family)
-{
-    return q->ip[family].family != 0 && !addr_equal(&q->live.ip[family], &q->ip[family]);
-}
-
-/*
- * The address of a running qube waits for its next attachment, and that may have gone by unheard
- * while the stream was cut. qubesd writes /qubes-ip and /qubes-ip6 when it attaches, and only then
- * (create_qdb_entries(), qubes-core-admin 4.2).
- */
-static void doubt_attachment(struct manager *m, struct qube *q)
-{
-    struct hop *h = hops_find(m->hops, q->name);
-
-    q->doubted = qube_is_alive(q) && q->live.known && !q->changing &&
-                 (is_readdressed(q, 0) || is_readdressed(q, 1));
-    if (q->doubted && h)
-        hop_reread(h);
-}
-
-/* The qube can write these too: it can but choose between the address it had and the one it gets. */
-static bool tells_new_address(const struct hop *h, const struct qube *q)
-{
-    static const char *const keys[] = {PRESENT_IP, PRESENT_IP6};
-    char text[ADDR_STR_MAX];
-
-    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
-        if (is_readdressed(q, i) &&
-            present_is(&h->present, keys[i], str_from(addr_format(&q->ip[i], text))))
-            return true;
-    return false;
-}
-
-static void settle_doubt(struct manager *m, struct hop *h)
-{
-    struct qube *q = tree_find(m->tree, str_from(h->name));
-
-    if (!q || !q->doubted || h->reread)
-        return;
-    q->doubted = false;
-    if (!q->live.known || q->changing || !tells_new_address(h, q))
-        return;
-    qube_attach(q);
-    manager_compute(m, NULL, NULL);
+    doubts_raise(m, q);
 }
 
 static void on_one(struct qube *q, const char *name, void *user)
@@ -156,10 +99,8 @@ static void on_whole(int error, void *user)
             sources_arm_full(m, REPAIR_MAX_USEC);
         return;
     }
-    for (size_t i = 0; i < tree_count(m->tree); i++) {
+    for (size_t i = 0; i < tree_count(m->tree); i++)
         settle_attachment(m, tree_at(m->tree, i));
-        doubt_attachment(m, tree_at(m->tree, i));
-    }
     m->synced = m->ever = true;
     m->full_readings++;
     sources_arm_full(m, MANAGER_FULL_USEC);
@@ -265,8 +206,8 @@ static void on_hop_ready(struct hop *h, void *user)
     struct manager *m = user;
 
     report_hop_ready(h);
-    settle_doubt(m, h);
     (void)manager_apply(m, h, NULL);
+    doubts_settle(m, h);
     tell_ready(m);
 }
 

@@ -98,6 +98,11 @@ void changes_end(struct manager *m, const char *qube);
 bool changes_go_on(struct manager *m, const char *qube);
 uint64_t changes_check(struct manager *m, uint64_t now); /* when to check next; 0: no need */
 
+/* doubts.c: a qube that was just read and runs is attached where qubesd says, but with which address?
+ * What QubesDB has tells, when this one was read. */
+void doubts_raise(struct manager *m, struct qube *q);
+void doubts_settle(struct manager *m, const struct hop *h);
+
 /* Something was written into the firewall block of this qube in its (new) net qube: once it is done,
  * qubesd is asked to write it again, so that no late write of ours ever replaces its block. */
 void reloads_note(struct manager *m, const char *qube, const char *hop);

@@ -179,7 +179,7 @@ static void take_back(struct work *w)
             give_up_block(w, k);
         else if (begins(k->path, PRESENT_OLDER))
             add_remove(w, OP_OLDER, k->path);
-        else if (may_stay(w, k) || present_is_address(k->path))
+        else if (may_stay(w, k) || present_is_qubesds(k->path))
             continue;
         else if (strcmp(k->path, PRESENT_MARKER) == 0)
             marker = true; /* last: without it an older key would be believed */

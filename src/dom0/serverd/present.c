@@ -31,16 +31,20 @@ static const char *firewall_name(const char *path)
     return slash && slash[1] && slash > path + strlen(PRESENT_FIREWALL) ? slash : NULL;
 }
 
-bool present_is_address(const char *path)
+bool present_is_qubesds(const char *path)
 {
-    return strcmp(path, PRESENT_IP) == 0 || strcmp(path, PRESENT_IP6) == 0;
+    size_t len = strlen(path), end = strlen(PRESENT_VISIBLE);
+
+    return strcmp(path, PRESENT_IP) == 0 ||
+           (begins(path, PRESENT_MAPPED) && len > strlen(PRESENT_MAPPED) + end &&
+            strcmp(path + len - end, PRESENT_VISIBLE) == 0);
 }
 
 bool present_wants(const char *path)
 {
     return strcmp(path, PRESENT_MARKER) == 0 || strcmp(path, PRESENT_INBOUND) == 0 ||
            begins(path, PRESENT_RECORDS) || begins(path, PRESENT_OLDER) ||
-           present_is_address(path) || firewall_name(path) != NULL;
+           present_is_qubesds(path) || firewall_name(path) != NULL;
 }
 
 size_t present_from(const struct present *p, const char *path)

@@ -6,7 +6,7 @@
  *
  *     /network-server  /network-server-inbound  /network-server/ADDR  /qubes-routing-method/ADDR
  *     /qubes-firewall/ADDR/policy  /qubes-firewall/ADDR/NNNN
- *     /qubes-ip  /qubes-ip6        (qubesd's, never written: what it told the qube when it was attached)
+ *     /qubes-ip  /mapped-ip/ADDR/visible-ip        (qubesd's, never written by us: see doubts.c)
  */
 #pragma once
 
@@ -27,7 +27,8 @@
 #define PRESENT_FIREWALL "/qubes-firewall/"
 #define PRESENT_POLICY   "/policy"
 #define PRESENT_IP       "/qubes-ip"
-#define PRESENT_IP6      "/qubes-ip6"
+#define PRESENT_MAPPED   "/mapped-ip/"
+#define PRESENT_VISIBLE  "/visible-ip"
 
 struct present_key {
     char path[WISH_PATH_MAX];
@@ -43,9 +44,9 @@ struct present {
 
 void present_done(struct present *p);
 
-/* Is the path one of those above? One of the last two? */
+/* Is the path one of those above? One that qubesd alone writes? */
 bool present_wants(const char *path);
-bool present_is_address(const char *path);
+bool present_is_qubesds(const char *path);
 
 const struct present_key *present_find(const struct present *p, const char *path);
 /* The first key not before this path; p->n: none. */

@@ -62,7 +62,7 @@ struct qube {
     struct attachment live;
     char *feature[FEATURES];      /* owned; own values; NULL: not set */
     bool changing;                /* between property-pre-set:netvm and its end */
-    bool doubted;                 /* whether it was attached anew, with another address, is to be seen */
+    bool doubted;                 /* its vif may have the address of the property, not live's */
     bool announced;               /* domain-pre-spawn was heard, nothing of this life since */
     bool complete;                /* everything was read; else nothing is wished of it */
     unsigned reading;             /* of the full reading that saw it last */
