@@ -289,6 +289,25 @@ def healed(box, make):
     assert best <= HEALED, best
 
 
+def test_a_full_set_keeps_nothing_open(lab):
+    """More addresses than a set takes: what can be added no more must not hold up what closes."""
+    box = Sealed(lab, provider=False)
+    wish = Wish(box.seal)
+    assert box.open(wish) == "ok"
+
+    def carriers():
+        return [box.vpn.run(["nft", "list", "set", family, "qubes-vpn", "carrier4"]).stdout.count("udp")
+                for family in ("inet", "netdev")]
+    assert carriers() == [1, 1]
+    many = [f"addr VERB 10.200.{i // 256}.{i % 256}/32 dev lo\n" for i in range(4200)]
+    box.vpn.batch("".join(many).replace("VERB", "add"))
+    wait_until(lambda: "The seal is not whole" in box.seal.log and "here4" in box.seal.log, 20 * SLOW, "notice")
+    assert wish.set().startswith("error=")
+    assert carriers() == [0, 0]
+    box.vpn.batch("".join(many).replace("VERB", "del"))
+    wait_until(box.sealed, 20 * SLOW, "whole again")
+
+
 def test_rules_and_routes_come_back(lab):
     box = Sealed(lab)
     box.connect()

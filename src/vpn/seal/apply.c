@@ -79,13 +79,18 @@ static bool is_element(const struct seal_op *op)
     return op->kind == OP_ELEMENT_ADD || op->kind == OP_ELEMENT_DEL;
 }
 
+static bool is_removal(const struct seal_op *op)
+{
+    return op->kind == OP_ELEMENT_DEL;
+}
+
 static bool is_chain(const struct seal_op *op)
 {
     return op->kind == OP_CHAIN_ADD || op->kind == OP_CHAIN_DEL;
 }
 
-/* All of one kind in one transaction. */
-static void apply_batch(struct nl_sock *nft, const struct seal_model *m, const struct items *ops,
+/* All of one kind in one transaction. False: the kernel refused it. */
+static bool apply_batch(struct nl_sock *nft, const struct seal_model *m, const struct items *ops,
                         bool (*wanted)(const struct seal_op *op), uint32_t *generation,
                         struct apply_result *result)
 {
@@ -107,15 +112,16 @@ static void apply_batch(struct nl_sock *nft, const struct seal_model *m, const s
             r = batch_op(b, op);
     }
     if (first == NULL)
-        return;
+        return true;
     if (r == 0)
         r = nft_batch_commit(b, nft, generation);
     if (r == -ERESTART)
-        return; /* somebody changed rules since we read them: the next pass reads again */
+        return true; /* somebody changed rules since we read them: the next pass reads again */
     if (r < 0)
         fail(result, first, m, r);
     else
         result->done += n;
+    return r >= 0;
 }
 
 void apply_plan(struct nl_sock *rt, struct nl_sock *nft, const struct seal_model *m,
@@ -136,6 +142,8 @@ void apply_plan(struct nl_sock *rt, struct nl_sock *nft, const struct seal_model
         else
             ret->done++;
     }
-    apply_batch(nft, m, ops, is_element, &generation, ret);
-    apply_batch(nft, m, ops, is_chain, &generation, ret);
+    /* what cannot be added (a set is full) must not keep open what is to be closed */
+    if (!apply_batch(nft, m, ops, is_element, &generation, ret))
+        (void)apply_batch(nft, m, ops, is_removal, &generation, ret);
+    (void)apply_batch(nft, m, ops, is_chain, &generation, ret);
 }

@@ -14,6 +14,7 @@
 #include "vpn/seal/switches.h"
 
 #define PASSES_MAX 8 /* a storm of foreign changes is met again at the next event */
+#define STUCK_MAX  2 /* passes that bring nothing: once it may be that a link went meanwhile */
 
 int seal_open(struct seal *s, const struct seal_config *config, const char *nft_program, int nft_fd)
 {
@@ -176,6 +177,7 @@ static int one_pass(struct seal *s, bool *ret_settled)
     note_foreign(s, &ops);
     /* routes before rules: they need no other program, and close by themselves */
     apply_plan(s->rt, s->nft, &s->model, &ops, &result);
+    s->stuck = result.failed > 0 && result.done == 0 ? s->stuck + 1 : 0;
     if ((unloaded(s) != 0 || s->broken == 0) && load(s) < 0)
         return 0;
     if (result.failed > 0)
@@ -191,8 +193,9 @@ int seal_pass(struct seal *s)
 
     s->changed = 0;
     s->restored = false;
+    s->stuck = 0;
     s->foreign[0] = '\0';
-    for (unsigned i = 0; i < PASSES_MAX && !settled && r == 0; i++)
+    for (unsigned i = 0; i < PASSES_MAX && s->stuck < STUCK_MAX && !settled && r == 0; i++)
         r = one_pass(s, &settled);
     s->armed = r == 0 && settled && s->config.layers == LAYERS_ALL;
     if (r == 0 && settled && s->restored) {

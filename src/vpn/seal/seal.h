@@ -22,6 +22,7 @@ struct seal {
     bool armed;   /* after the last pass: all configured layers are whole */
     unsigned broken;         /* layers that are not */
     unsigned changed;        /* what the last pass had to change */
+    unsigned stuck;          /* passes in a row that did nothing of what they had to */
     bool restored;           /* the last pass found rules or routes of the seal missing */
     char foreign[SEAL_OP_TEXT]; /* a rule of somebody else's that the last pass removed, or "" */
     char why[640];           /* not armed: in words */
