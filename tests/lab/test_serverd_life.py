@@ -28,6 +28,17 @@ def web(world):
     return world
 
 
+def late_answers(world, name):
+    """qubesd's server, and what to set before it tells of this qube."""
+    serve, event = world.dom0.qubesd.serve, threading.Event()
+
+    def late(method, arg, dest, payload):
+        if dest == name and method.endswith("GetAll"):
+            event.wait(10)
+        return serve(method, arg, dest, payload)
+    return late, event
+
+
 def test_expose_running(world):
     world.dom0.start("web")
     world.settle()
@@ -225,6 +236,20 @@ def test_ip_changed(web):
     web.exposed("10.137.0.4")
 
 
+def test_ip_changed_before_the_number_is_known(world):
+    """The vif was made before; what is read of the new domain comes late, and says the address that comes next."""
+    world.dom0.set_feature("web", "routing-method", "forward")
+    world.settle()
+    world.dom0.qubesd.serve, answer = late_answers(world, "web")
+    world.dom0.qubesd.slow = lambda method, arg: True
+    world.dom0.start("web")
+    world.dom0.set_property("web", "ip", B)
+    answer.set()
+    world.exposed(A)
+    read_again(world)
+    world.exposed(A)
+
+
 def test_netvm_reset_to_what_it_is(web):
     """Nothing moves: the vif keeps the address that it has, whatever the property says by then."""
     web.dom0.set_property("web", "ip", B)
@@ -377,22 +402,14 @@ def test_dies_before_its_questions_are_answered(web, who):
         server = web.dom0[who].process.pid
         os.kill(server, signal.SIGSTOP)
     web.wait(lambda: "reading everything" in web.serverd.log, "reading")
-    serve = web.dom0.qubesd.serve
-    held = threading.Event()
-
-    def late(method, arg, dest, payload):
-        if dest == "other" and method.endswith("GetAll"):
-            held.wait(10)
-        return serve(method, arg, dest, payload)
-
     web.dom0["web"].state = "Halted"
-    web.dom0.qubesd.serve = late
+    web.dom0.qubesd.serve, answer = late_answers(web, "other")
     web.dom0.qubesd.slow = lambda method, arg: True
     web.serverd.process.send_signal(signal.SIGHUP)
     web.wait(web.later(1), "the reading to come past web")
     os.kill(server, signal.SIGCONT)
     web.wait(web.later(0.5), "the answers")
-    held.set()
+    answer.set()
     web.settle()
     web.dom0["web"].state = "Running"
     read_again(web)

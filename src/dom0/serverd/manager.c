@@ -49,6 +49,17 @@ static void tell_ready(struct manager *m)
 /* ---- what readings tell ---- */
 
 /*
+ * Read first since its start was heard, when the vif was made with what was known by then. No event
+ * tells of another IPv6 address (feature ipv6 of a net qube), nor what an address was reset to.
+ */
+static void complete_start(struct qube *q)
+{
+    q->live.ip[1] = q->ip[1];
+    if (q->live.ip[0].family == 0)
+        q->live.ip[0] = q->ip[0];
+}
+
+/*
  * Where a qube is attached that was just read: as it was when it was read first in this life, or
  * after the last change of its net qube. A kept attachment of another domain id is of another life.
  */
@@ -64,11 +75,11 @@ static void settle_attachment(struct manager *m, struct qube *q)
     if (q->changing && changes_go_on(m, q->name))
         return;
     if (e && e->xid != q->xid[0])
-        e = NULL;
-    if (!e)
         qube_detach(q);
-    else if (!q->live.known)
+    else if (e && !q->live.known)
         q->live = e->at;
+    else if (!e && q->live.known)
+        complete_start(q);
     if (!q->live.known || q->changing)
         qube_attach(q);
     q->changing = false;
