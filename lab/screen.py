@@ -168,6 +168,8 @@ class Screen:
             "DISPLAY": self.display, "GDK_BACKEND": "x11", "HOME": f"{self.folder}/home", "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": self._runtime, "XDG_DATA_DIRS": f"{ROOT}/data:/usr/local/share:/usr/share",
             "GTK_THEME": "Adwaita", "NO_AT_BRIDGE": "0" if self._readable else "1", "GSETTINGS_BACKEND": "memory",
+            # whole stacks, through libraries without frame pointers: else nobody is named whose memory it was
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":fast_unwind_on_malloc=0",
             "LSAN_OPTIONS": f"suppressions={ROOT}/lab/screen_leaks.txt:print_suppressions=0",
         } | ({"DBUS_SESSION_BUS_ADDRESS": self._session} if self._session else {}) | more)
 
