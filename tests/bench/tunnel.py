@@ -105,6 +105,8 @@ class HandWireguard:
     def connect(self, server):
         site = server.site
         control = f"/var/run/wireguard/{TUNNEL}.sock"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(control)  # of one that was killed
         loud = {"PATH": os.environ["PATH"], "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
         self.process = self.node.popen(["wireguard-go", "-f", TUNNEL], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=loud,
