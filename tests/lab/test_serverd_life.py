@@ -288,9 +288,11 @@ def read_again(web):
 def stream_lost(web):
     """The daemon hears nothing of what happens here, and begins to listen again after it."""
     web.serverd.process.send_signal(signal.SIGSTOP)
-    web.dom0.cut_stream()
-    yield
-    web.serverd.process.send_signal(signal.SIGCONT)
+    try:
+        web.dom0.cut_stream()
+        yield
+    finally:
+        web.serverd.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -348,6 +350,46 @@ def test_moved_and_ip_changed_unheard(web, unheard, first):
     web.settle(("web", first, ["sys-fw2", "sys-net"]))
 
 
+def test_moved_unheard_to_where_no_ipv6_is(world):
+    world.dom0.set_feature("sys-net", "ipv6", "1")
+    for name in ("sys-net", "sys-fw", "sys-fw2"):
+        world.dom0.kill(name)
+    for name in ("sys-net", "sys-fw", "sys-fw2"):
+        world.dom0.start(name)
+    world.expose()
+    ip6 = world.dom0["web"].live[2]
+    world.settle(("web", A, ["sys-fw", "sys-net"]), ("web", ip6, ["sys-fw", "sys-net"]))
+    world.dom0.set_feature("sys-fw2", "ipv6", "")
+    with stream_lost(world):
+        world.dom0.set_netvm("web", "sys-fw2")
+    world.settle(("web", A, ["sys-fw2", "sys-net"]))
+
+
+def test_what_would_be_written_after_an_unheard_attachment(web):
+    web.dom0.set_property("web", "ip", B)
+    web.exposed(A)
+    web.serverd.stop()
+    web.dom0.set_netvm("web", None)
+    web.dom0.set_netvm("web", "sys-fw")
+    assert f"/network-server/{B} = " in web.serverd.call("--dry-run").stdout
+
+
+def test_addresses_that_cannot_be_kept_are_known_all_the_same(web):
+    """The file cannot be replaced: only a successor does not know."""
+    path = f"{web.dom0.folder}/run/live"
+    os.unlink(path)
+    os.makedirs(f"{path}/full")
+    web.dom0.shutdown("web")
+    web.dom0.start("web")
+    web.exposed(A)
+    web.dom0.set_property("web", "ip", B)
+    read_again(web)
+    web.exposed(A)
+    web.dom0.kill("web")
+    web.dom0.start("web")
+    web.exposed(B)
+
+
 @pytest.mark.parametrize("unheard", [stream_lost, stopped])
 def test_ip_changed_and_attached_unheard_behind_another_address(web, unheard):
     """/qubes-ip is what the qube itself believes (net.fake-ip)."""
@@ -396,12 +438,13 @@ def test_dies_before_its_questions_are_answered(web, who):
     """Its QubesDB, or its net qube's, answers late; by then a reading has found it halted, and goes on."""
     web.dom0.set_property("web", "ip", B)
     web.exposed(A)
+    before = readings(web)
     with stream_lost(web):
         web.dom0.set_netvm("web", None)
         web.dom0.set_netvm("web", "sys-fw")
         server = web.dom0[who].process.pid
         os.kill(server, signal.SIGSTOP)
-    web.wait(lambda: "reading everything" in web.serverd.log, "reading")
+    web.wait(lambda: readings(web) > before, "reading")
     web.dom0["web"].state = "Halted"
     web.dom0.qubesd.serve, answer = late_answers(web, "other")
     web.dom0.qubesd.slow = lambda method, arg: True

@@ -61,6 +61,7 @@ void window_called(void *data, const json_t *results, const char *error_name, co
 {
     struct window *w = data;
     g_autofree char *text = NULL;
+    char said[WORDS_LONG];
 
     (void)results;
     if (error == NULL || w->top == NULL)
@@ -68,7 +69,7 @@ void window_called(void *data, const json_t *results, const char *error_name, co
     if (strcmp(error_name, "Denied") == 0)
         text = g_strdup_printf(_("Not done: this was not permitted. (%s)"), error);
     else if (strcmp(error_name, "Unkept") == 0)
-        text = g_strdup(error); /* it is done */
+        text = g_strdup(words_said(error, said, sizeof(said))); /* it is done */
     else
         text = g_strdup_printf(_("Not done: %s"), error);
     window_tell(w, text);

@@ -9,7 +9,8 @@
  * (set_mapped_ip_info_for_vm(), qubes-core-admin 4.2). Where both addresses were attached in that
  * life, the later one stands in the qube's own QubesDB, as /qubes-ip (create_qdb_entries()). That
  * one the qube can write, so it is heard only then, can name but the address that its property has
- * by now, and never one that another qube runs with.
+ * by now, and never one that another qube runs with. The net qube can write the other keys; with
+ * them it decides for its own clients only, whose packets it has in its hands anyway.
  */
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static bool is_readdressed(const struct qube *q)
            !addr_equal(&q->ip[0], &q->live.ip[0]);
 }
 
-/* Moved unheard, it may have gone there with the address that it had. */
+/* Moved unheard, it may have gone there with the IPv4 address that it had; nothing tells of the other. */
 static void follow_netvm(struct qube *q)
 {
     struct attachment old = q->live;
@@ -32,7 +33,7 @@ static void follow_netvm(struct qube *q)
         return;
     qube_attach(q);
     if (old.ip[0].family != 0 && old.netvm[0] != '\0')
-        memcpy(q->live.ip, old.ip, sizeof(q->live.ip));
+        q->live.ip[0] = old.ip[0];
 }
 
 void doubts_raise(struct manager *m, struct qube *q)

@@ -25,6 +25,8 @@ static bool is_settled(const struct manager *m)
 {
     if (!m->synced)
         return m->said_lost && !m->connected;
+    if (m->recompute)
+        return false;
     for (size_t i = 0; i < hops_count(m->hops); i++) {
         const struct hop *h = hops_at(m->hops, i);
 
@@ -270,6 +272,7 @@ void manager_repair(struct manager *m)
     if (m->recompute) {
         m->recompute = false;
         manager_compute(m, NULL, NULL);
+        tell_ready(m);
     }
     for (size_t i = 0; i < hops_count(m->hops); i++) {
         struct hop *h = hops_at(m->hops, i);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The keys of one qube's QubesDB that concern us, as that QubesDB last told them: sorted by path,
- * no I/O. The qube itself can write any of it, so nothing here is ever believed; it is compared
- * with what is wished, and what differs is put right.
+ * no I/O. The qube itself can write any of it, so nothing of ours here is ever believed; it is
+ * compared with what is wished, and what differs is put right.
  *
  *     /network-server  /network-server-inbound  /network-server/ADDR  /qubes-routing-method/ADDR
  *     /qubes-firewall/ADDR/policy  /qubes-firewall/ADDR/NNNN
